@@ -1,0 +1,64 @@
+"""Local attention (paper, stage 1: detokenization): how much each layer attends to the previous five tokens.
+
+Early layers mix local context, which the paper reads as detokenization. Every attention pattern is
+reduced inside its hook to three numbers per sequence and never kept.
+"""
+
+from functools import partial
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import stats
+from helpers.batches import split
+
+SLUG = "local_attention"
+OFFSETS = range(1, 6)
+
+
+def sweep(
+    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+) -> pd.DataFrame:
+    """The measures of ``local_attention`` of every layer: one row per sequence and layer."""
+    frames = []
+    for first, batch in split(bridge, tokens, batch_size):
+
+        def reduce(pattern, hook, layer, first=first):
+            frames.append(stats.rows(first, local_attention(pattern), layer=layer))
+
+        hooks = [
+            (f"blocks.{layer}.attn.hook_pattern", partial(reduce, layer=layer)) for layer in range(bridge.cfg.n_layers)
+        ]
+        bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
+    return pd.concat(frames, ignore_index=True)
+
+
+def local_attention(pattern: Float[Tensor, "batch head query key"]) -> dict[str, Float[Tensor, "batch"]]:
+    """Attention to the previous five tokens of each sequence, averaged over heads, three ways.
+
+    ``attention_per_offset``: mean over all cells of the first five sub-diagonals, the authors' number.
+    ``attention_share``: mass on the five, mean over queries that have five predecessors.
+    ``attention_share_no_bos``: mass on the five as a share of the mass on all keys but BOS, both summed
+    over the queries from 6 on, none of whose five predecessors is BOS.
+    """
+    pattern = pattern.float()
+    diagonals = {offset: pattern.diagonal(-offset, dim1=-2, dim2=-1) for offset in OFFSETS}
+    width = len(OFFSETS)
+    cells = sum(diagonal.shape[-1] for diagonal in diagonals.values())
+    per_offset = sum(diagonal.sum(-1) for diagonal in diagonals.values()) / cells
+    share = _mass_of_five(diagonals, first_query=width).mean(-1)
+    local = _mass_of_five(diagonals, first_query=width + 1).sum(-1)
+    beyond_bos = pattern[..., width + 1 :, 1:].sum((-2, -1))
+    return {
+        "attention_per_offset": per_offset.mean(-1),
+        "attention_share": share.mean(-1),
+        "attention_share_no_bos": (local / beyond_bos.clamp(min=torch.finfo(local.dtype).tiny)).mean(-1),
+    }
+
+
+def _mass_of_five(diagonals: dict[int, Tensor], first_query: int) -> Float[Tensor, "batch head query"]:
+    """Attention to all five offsets together, of each query from ``first_query`` on."""
+    return sum(diagonal[..., first_query - offset :] for offset, diagonal in diagonals.items())

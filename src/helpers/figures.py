@@ -1,0 +1,211 @@
+"""One style, one function per figure; tables in, figures out, and only ``save`` touches a file.
+
+In every figure the horizontal axis is relative depth, lines are means over sequences, coloured bands
+their 95 % intervals, and grey is the untrained twin: the same architecture with fresh weights.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers import paths
+from helpers.neurons import KURTOSIS_THRESHOLD
+from helpers.tables import writing
+
+BLUE, ORANGE, GREEN, RED, PURPLE = sns.color_palette("colorblind")[:5]
+GREY = "0.55"
+PANEL = (4.4, 3.6)
+STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelsize": 10,
+    "axes.titlesize": 11,
+    "figure.titlesize": 12,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+    "savefig.dpi": 160,
+    "svg.hashsalt": "stages-of-inference",
+}
+BLOCK_DEPTH = "relative depth of the layer"
+LENS_DEPTH = "relative depth (0 = embedding, 1 = output)"
+
+
+def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """What is left of the predictions after a layer is dropped or two are swapped."""
+    figure, axes = panels(3, table, "one layer dropped, or swapped with the next")
+    columns = {
+        "relative_accuracy": "top-1 accuracy kept",
+        "top1_agreement": "same first guess as intact",
+        "kl_nats": "KL(intact || lesioned) [nats]",
+    }
+    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+        for intervention, colour in (("drop", BLUE), ("swap", ORANGE)):
+            if control is not None:
+                curve(ax, _known(_only(control, intervention), column), column, GREY, f"{intervention}, untrained")
+            curve(ax, _only(table, intervention), column, colour, intervention)
+        ax.set(xlabel=BLOCK_DEPTH, ylabel=label, yscale="log" if column == "kl_nats" else "linear")
+    for ax in axes[:2]:
+        ax.set_ylim(0, 1.05)
+    axes[1].legend(loc="lower right")
+    return figure
+
+
+def local_attention(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """Attention to the previous five tokens, per offset and as a share."""
+    figure, axes = panels(2, table, "attention to the previous five tokens")
+    series = [
+        (axes[0], "attention_per_offset", BLUE, "mean per offset"),
+        (axes[1], "attention_share", BLUE, "of all attention"),
+        (axes[1], "attention_share_no_bos", ORANGE, "of attention to all but BOS"),
+    ]
+    _curves(series, table, control)
+    axes[0].set(xlabel=BLOCK_DEPTH, ylabel="attention per offset", ylim=(0, None))
+    axes[1].set(xlabel=BLOCK_DEPTH, ylabel="share of attention, five offsets together", ylim=(0, None))
+    axes[1].legend()
+    return figure
+
+
+def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """KL of the logit lens to the final output, and its entropy."""
+    figure, axes = panels(2, table, "logit lens")
+    series = [
+        (axes[0], "kl_nats", BLUE, "each row's own scale"),
+        (axes[0], "kl_nats_final_scale", ORANGE, "final scale (the authors')"),
+        (axes[1], "entropy_bits", BLUE, "each row's own scale"),
+        (axes[1], "entropy_bits_final_scale", ORANGE, "final scale (the authors')"),
+    ]
+    _curves(series, table, control)
+    axes[0].set(xlabel=LENS_DEPTH, ylabel="KL(final || row) [nats]", ylim=(0, None))
+    axes[1].set(xlabel=LENS_DEPTH, ylabel="entropy [bits]", ylim=(0, None))
+    axes[0].legend()
+    return figure
+
+
+def logit_lens_flips(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """How the best guess settles, and how often a layer turns it right or wrong."""
+    figure, axes = panels(2, table, "logit lens: the best guess")
+    series = [
+        (axes[0], "top1_agreement", BLUE, "same as the final one"),
+        (axes[0], "accuracy", GREEN, "right"),
+        (axes[0], "top1_probability", PURPLE, "its probability"),
+        (axes[1], "wrong_to_right", GREEN, "wrong to right"),
+        (axes[1], "right_to_wrong", RED, "right to wrong"),
+    ]
+    _curves(series, table, control)
+    axes[0].set(xlabel=LENS_DEPTH, ylabel="share of positions; probability", ylim=(0, 1.05))
+    axes[1].set(xlabel=LENS_DEPTH, ylabel="share of predictions changed so", ylim=(0, None))
+    for ax in axes:
+        ax.legend()
+    return figure
+
+
+def prediction_suppression_neurons(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """Prediction and suppression neurons in every layer."""
+    figure, (ax,) = panels(1, table, f"neurons with kurtosis above {KURTOSIS_THRESHOLD:g}")
+    series = [
+        (ax, "n_prediction", BLUE, "prediction neurons"),
+        (ax, "n_suppression", ORANGE, "suppression neurons"),
+    ]
+    _curves(series, table, control)
+    ax.set(xlabel=BLOCK_DEPTH, ylabel="neurons in the layer", ylim=(0, None))
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return figure
+
+
+def neuron_kurtosis(
+    neurons: pd.DataFrame, model: str, random_threshold: float, control: pd.DataFrame | None = None
+) -> Figure:
+    """Every neuron's kurtosis by layer, the paper's threshold, and that of random directions."""
+    figure, (ax,) = panels(1, pd.DataFrame({"model": [model]}), "kurtosis of every neuron's cosines")
+    last = max(1, neurons["layer"].max())
+    if control is not None:
+        limits = control.groupby("layer")["kurtosis"].quantile([0.001, 0.999]).unstack()
+        ax.fill_between(limits.index / last, limits[0.001], limits[0.999], color=GREY, alpha=0.35, lw=0)
+        ax.plot([], [], color=GREY, lw=6, alpha=0.35, label="untrained (99.8 % of neurons)")
+    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(neurons))
+    for sign, colour, label in ((1, BLUE, "skew > 0 (predict)"), (-1, ORANGE, "skew < 0 (suppress)")):
+        some = np.sign(neurons["skew"]) == sign
+        x = (neurons["layer"] + jitter)[some] / last
+        ax.scatter(x, neurons["kurtosis"][some], s=3, color=colour, alpha=0.6, label=label, rasterized=True)
+    ax.axhline(KURTOSIS_THRESHOLD, color="black", lw=1, label=f"the paper's threshold ({KURTOSIS_THRESHOLD:g})")
+    ax.axhline(random_threshold, color="black", lw=1, ls=":", label=f"random directions ({random_threshold:.2f})")
+    ax.set(xlabel=BLOCK_DEPTH, ylabel="kurtosis (normal: 3)", yscale="log")
+    ax.legend(fontsize="small")
+    return figure
+
+
+def mlp_norm(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """Norms of what MLPs and attention write, alone and beside the residual stream."""
+    figure, axes = panels(2, table, "what each layer writes")
+    series = [
+        (axes[0], "mlp_norm", BLUE, "MLP"),
+        (axes[0], "attention_norm", ORANGE, "attention"),
+        (axes[0], "residual_norm", GREEN, "residual stream before the block"),
+        (axes[1], "mlp_to_residual", BLUE, "MLP"),
+        (axes[1], "attention_to_residual", ORANGE, "attention"),
+    ]
+    _curves(series, table, control)
+    axes[0].set(xlabel=BLOCK_DEPTH, ylabel="mean L2 norm per token", yscale="log")
+    axes[1].set(xlabel=BLOCK_DEPTH, ylabel="norm / norm of the residual stream", yscale="log")
+    axes[0].legend()
+    return figure
+
+
+def panels(n_panels: int, table: pd.DataFrame, title: str) -> tuple[Figure, list[Axes]]:
+    """A titled row of empty axes in the project's style."""
+    sns.set_theme(style="whitegrid", rc=STYLE)
+    width = PANEL[0] * n_panels + (1.4 if n_panels == 1 else 0)
+    figure, axes = plt.subplots(1, n_panels, figsize=(width, PANEL[1]), squeeze=False)
+    figure.suptitle(f"{table['model'].iloc[0]}: {title}")
+    return figure, list(axes[0])
+
+
+def curve(ax: Axes, table: pd.DataFrame, column: str, colour, label: str | None = None) -> Axes:
+    """One measure against depth: the mean, and its interval where the table gives one."""
+    ordered = table.sort_values("depth")
+    if f"{column}_low" in ordered:
+        ax.fill_between(
+            ordered["depth"], ordered[f"{column}_low"], ordered[f"{column}_high"], color=colour, alpha=0.25, lw=0
+        )
+    style = {"lw": 1, "ls": "--" if "swap" in str(label) else "-"} if colour == GREY else {"marker": "o", "ms": 3.5}
+    ax.plot(ordered["depth"], ordered[column], color=colour, label=label, **style)
+    return ax
+
+
+def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path:
+    """Write ``<slug>[_<what>].png`` and ``.svg`` to the model's figures; the same figure gives the same bytes."""
+    stem = paths.figures(model) / (f"{slug}_{what}" if what else slug)
+    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
+        with writing(stem.with_suffix(suffix)) as path:
+            figure.savefig(path, metadata=metadata)
+    return stem.with_suffix(".png")
+
+
+def _only(table: pd.DataFrame, intervention: str) -> pd.DataFrame:
+    return table[table["intervention"] == intervention]
+
+
+def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows whose interval says anything: a ratio of two chance accuracies can be anywhere."""
+    return table[table[f"{column}_high"] - table[f"{column}_low"] < 1]
+
+
+def _curves(series: list[tuple], table: pd.DataFrame, control: pd.DataFrame | None) -> None:
+    """Draw measures on their axes, the untrained twin's in grey below; one grey entry in each legend."""
+    labelled = set()
+    for ax, column, _, _ in series if control is not None else []:
+        curve(ax, control, column, GREY, None if ax in labelled else "untrained")
+        labelled.add(ax)
+    for ax, column, colour, label in series:
+        curve(ax, table, column, colour, label)

@@ -1,0 +1,124 @@
+"""Logit lens (paper, stages 3 and 4): what the model would predict if it stopped after each layer.
+
+Row 0 is the embedding, row l the residual stream after block l - 1, the last row the model itself. Two
+forward passes per batch: the first keeps the model's own predictions, in the second every row is
+reduced inside its hook, so that the logits of only a few hundred positions exist at any time.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import readout, stats
+from helpers.batches import split
+
+SLUG = "logit_lens"
+
+
+def sweep(
+    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+) -> pd.DataFrame:
+    """Every row of the lens on every sequence: one row per sequence and layer 0 .. n_layers.
+
+    Columns: ``kl_nats`` KL(final || row), ``entropy_bits``, ``top1_probability``, ``top1_agreement``
+    with the final prediction, ``accuracy``; ``right_to_wrong`` and ``wrong_to_right``, the shares of
+    predictions that change so from the row before (NaN at row 0); and the authors' variant, in which every
+    row is divided by the final residual's scale: ``kl_nats_final_scale``, ``entropy_bits_final_scale``.
+    Means over positions 1 .. pos-2.
+    """
+    n_layers = bridge.cfg.n_layers
+    last = f"blocks.{n_layers - 1}.hook_out"
+    names = [*(f"blocks.{layer}.hook_in" for layer in range(n_layers)), last]
+    frames = []
+    for first, batch in split(bridge, tokens, batch_size):
+        kept: list[Tensor] = []
+        _run(bridge, batch, [(last, lambda residual, hook, kept=kept: kept.append(residual))])
+        lens = Lens.of(bridge, kept[0], readout.labels(batch))
+        correct: list[Tensor] = []
+
+        def reduce(residual, hook, layer, first=first, lens=lens, correct=correct):
+            row, measures = lens.row(residual)
+            measures |= _flips(correct[-1] if correct else None, row.correct)
+            correct.append(row.correct)
+            means = {name: value.double().mean(-1) for name, value in measures.items()}
+            frames.append(stats.rows(first, means, layer=layer))
+
+        _run(bridge, batch, [(name, partial(reduce, layer=layer)) for layer, name in enumerate(names)])
+    return pd.concat(frames, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class Lens:
+    """The model's own predictions for one batch, and how any row of the residual stream compares to them."""
+
+    bridge: TransformerBridge
+    labels: Int[Tensor, "batch predicted"]
+    final: readout.Reference
+    final_shared: readout.Reference
+    scale: Float[Tensor, "batch predicted 1"]
+    own: readout.Unembedding
+    shared: readout.Unembedding
+
+    @classmethod
+    def of(
+        cls, bridge: TransformerBridge, final: Float[Tensor, "batch pos d_model"], labels: Int[Tensor, "batch pos-2"]
+    ) -> "Lens":
+        """The lens that compares with the predictions made from the ``final`` residual stream."""
+        final = readout.predicted_positions(final)
+        own = readout.Unembedding.of(bridge)
+        shared, scale = own.without_bias(), norm_scale(bridge, final)
+        return cls(
+            bridge=bridge,
+            labels=labels,
+            final=own.reference(bridge.ln_final(final), labels),
+            final_shared=shared.reference(centred(bridge, final) / scale, labels),
+            scale=scale,
+            own=own,
+            shared=shared,
+        )
+
+    def row(
+        self, residual: Float[Tensor, "batch pos d_model"]
+    ) -> tuple[readout.Predictions, dict[str, Float[Tensor, "batch pos-2"]]]:
+        """Predictions read off ``residual`` and their measures at every position."""
+        residual = readout.predicted_positions(residual)
+        hidden = self.bridge.ln_final(residual)
+        row = self.own.read(hidden, self.labels)
+        hidden_shared = centred(self.bridge, residual) / self.scale
+        row_shared = self.shared.read(hidden_shared, self.labels)
+        return row, {
+            "kl_nats": self.own.kl_divergence(self.final, hidden, row),
+            "entropy_bits": row.entropy_bits,
+            "top1_probability": row.top1_probability,
+            "top1_agreement": row.top1 == self.final.predictions.top1,
+            "accuracy": row.correct,
+            "kl_nats_final_scale": self.shared.kl_divergence(self.final_shared, hidden_shared, row_shared),
+            "entropy_bits_final_scale": row_shared.entropy_bits,
+        }
+
+
+def centred(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos d_model"]:
+    """The residual as the final norm sees it before scaling: its mean taken off by LayerNorm, not by RMSNorm."""
+    return residual if bridge.cfg.uses_rms_norm else residual - residual.mean(-1, keepdim=True)
+
+
+def norm_scale(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos 1"]:
+    """What the final norm divides this residual by: its root mean square (of the centred one for LayerNorm)."""
+    return (centred(bridge, residual).square().mean(-1, keepdim=True) + bridge.cfg.eps).sqrt()
+
+
+def _flips(before: Tensor | None, correct: Tensor) -> dict[str, Tensor]:
+    """Which predictions turn wrong and which turn right from one row to the next; unknown for the first row."""
+    if before is None:
+        unknown = torch.full(correct.shape, float("nan"), device=correct.device)
+        return {"right_to_wrong": unknown, "wrong_to_right": unknown}
+    return {"right_to_wrong": before & ~correct, "wrong_to_right": ~before & correct}
+
+
+def _run(bridge: TransformerBridge, batch: Tensor, hooks: list) -> None:
+    bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)

@@ -1,0 +1,103 @@
+"""Layer lesions (paper, the layer-wise interventions): drop every layer, swap every layer with the next.
+
+Dropping layer l: the residual stream skips the block. Swapping l and l+1: block l+1 runs first, then
+block l. Up to layer l a lesioned run equals the intact one, so all of them are computed in a single walk
+through the layers, n_layers**2 block evaluations in all: each block runs on the intact stream and on all
+streams lesioned before it at once, and once more for the stream that swaps it with its successor.
+"""
+
+from collections.abc import Callable
+
+import pandas as pd
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import blocks, readout, stats
+from helpers.batches import rows_per_call, split
+
+SLUG = "layer_lesion"
+RATIOS = {"relative_accuracy": ("accuracy", "accuracy_intact")}
+
+
+def sweep(
+    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+) -> pd.DataFrame:
+    """Every drop and every swap on every sequence: one row per sequence, layer and intervention.
+
+    Columns: ``kl_nats`` KL(intact || lesioned); ``top1_agreement`` with the intact prediction;
+    ``accuracy`` and ``accuracy_intact``; ``loss_change_nats`` and ``entropy_change_bits``, lesioned
+    minus intact. Means over positions 1 .. pos-2.
+    """
+    inputs = blocks.record_inputs(bridge, tokens)
+    unembedding = readout.Unembedding.of(bridge)
+    n_layers = bridge.cfg.n_layers
+    frames = []
+    for first, batch in split(bridge, tokens, batch_size, streams=2 * n_layers):
+        labels = readout.labels(batch)
+        finals = (
+            bridge.ln_final(readout.predicted_positions(stream)) for stream in lesioned_streams(bridge, batch, inputs)
+        )
+        intact = unembedding.reference(next(finals), labels)
+        for lesion, hidden in enumerate(finals):
+            layer, is_swap = divmod(lesion, 2)
+            measures = _compare(unembedding, intact, hidden, labels)
+            frames.append(stats.rows(first, measures, layer=layer, intervention="swap" if is_swap else "drop"))
+    return pd.concat(frames, ignore_index=True)
+
+
+def lesioned_streams(
+    bridge: TransformerBridge, tokens: Int[Tensor, "batch pos"], inputs: list[blocks.BlockInputs]
+) -> Float[Tensor, "stream batch pos d_model"]:
+    """Final residual streams, before the last norm: intact, drop 0, swap 0, drop 1, swap 1, ..., drop L-1.
+
+    The streams that exist before block l are the first 2 l: a lesion is appended when the walk reaches it.
+    """
+    intact = blocks.embed(bridge, tokens)
+    n_layers = bridge.cfg.n_layers
+    streams = intact.new_empty(2 * n_layers, *intact.shape)
+    streams[0] = intact
+    for layer in range(n_layers):
+        entering = streams[0].clone()
+        _advance(bridge, layer, streams[: max(1, 2 * layer)], inputs)
+        if layer > 0:  # the stream that dropped the layer below has now run this block: run the one below
+            streams[2 * layer] = streams[2 * layer - 1]
+            _advance(bridge, layer - 1, streams[2 * layer : 2 * layer + 1], inputs)
+        streams[2 * layer + 1] = entering
+    return streams
+
+
+def drop_hooks(layer: int) -> list[tuple[str, Callable]]:
+    """TransformerLens hooks that drop one layer: what enters the block is also what leaves it.
+
+    The plain way to do a single lesion, and the check on ``lesioned_streams``.
+    """
+    entering: list[Tensor] = []
+
+    def remember(residual, hook):
+        entering[:] = [residual]
+
+    def restore(residual, hook):
+        return entering[0]
+
+    return [(f"blocks.{layer}.hook_in", remember), (f"blocks.{layer}.hook_out", restore)]
+
+
+def _advance(bridge, layer: int, streams: Float[Tensor, "stream batch pos d_model"], inputs) -> None:
+    """Run one block on all streams, in place, as many rows at a time as memory and caches like."""
+    for rows in streams.flatten(0, 1).split(rows_per_call(bridge, streams.shape[2])):
+        rows.copy_(blocks.run_block(bridge, layer, rows, inputs))
+
+
+def _compare(unembedding, intact: readout.Reference, hidden, labels) -> dict[str, Float[Tensor, "batch"]]:
+    """One lesion's measures: means over positions, one per sequence."""
+    lesioned, before = unembedding.read(hidden, labels), intact.predictions
+    values = {
+        "kl_nats": unembedding.kl_divergence(intact, hidden, lesioned),
+        "top1_agreement": lesioned.top1 == before.top1,
+        "accuracy": lesioned.correct,
+        "accuracy_intact": before.correct,
+        "loss_change_nats": lesioned.loss_nats - before.loss_nats,
+        "entropy_change_bits": lesioned.entropy_bits - before.entropy_bits,
+    }
+    return {name: value.double().mean(-1) for name, value in values.items()}

@@ -1,0 +1,72 @@
+"""What each MLP and attention layer adds to the residual stream (paper, stage 4): L2 norms per token.
+
+Norms are of the model as loaded: where it uses LayerNorm, everything written to the residual stream is
+centred. BOS, whose residual is huge in many models, is left out.
+"""
+
+from functools import partial
+
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import stats
+from helpers.batches import split
+from helpers.errors import InputError
+
+SLUG = "mlp_norm"
+PARTS = {"residual": "hook_in", "attention": "hook_attn_out", "mlp": "hook_mlp_out", "after": "hook_out"}
+TOLERANCE = 1e-3
+
+
+def sweep(
+    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+) -> pd.DataFrame:
+    """The measures of ``norms`` of every layer: one row per sequence and layer.
+
+    Raises ``InputError`` for an architecture whose blocks add anything but attention and MLP.
+    """
+    frames = []
+    for first, batch in split(bridge, tokens, batch_size):
+        parts: dict[str, Float[Tensor, "batch pos d_model"]] = {}
+
+        def reduce(activation, hook, part, layer, first=first, parts=parts):
+            parts[part] = activation[:, 1:]
+            if part == "after":
+                _check_sum(bridge, layer, parts)
+                frames.append(stats.rows(first, norms(parts), layer=layer))
+
+        hooks = [
+            (f"blocks.{layer}.{name}", partial(reduce, part=part, layer=layer))
+            for layer in range(bridge.cfg.n_layers)
+            for part, name in PARTS.items()
+        ]
+        bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
+    return pd.concat(frames, ignore_index=True)
+
+
+def norms(parts: dict[str, Float[Tensor, "batch pos d_model"]]) -> dict[str, Float[Tensor, "batch"]]:
+    """Mean L2 norms over positions of what MLP and attention write, of the residual stream that enters
+    the block, and the means of the per-token ratios to it."""
+    mlp, attention, residual = (parts[name].float().norm(dim=-1) for name in ("mlp", "attention", "residual"))
+    return {
+        "mlp_norm": mlp.mean(-1),
+        "attention_norm": attention.mean(-1),
+        "residual_norm": residual.mean(-1),
+        "mlp_to_residual": (mlp / residual).mean(-1),
+        "attention_to_residual": (attention / residual).mean(-1),
+    }
+
+
+def _check_sum(bridge: TransformerBridge, layer: int, parts: dict[str, Float[Tensor, "batch pos d_model"]]) -> None:
+    """A block's output must be its input plus what attention and MLP write (seen on one sequence)."""
+    residual, attention, mlp, after = (parts[part][0].float() for part in PARTS)
+    error = (residual + attention + mlp - after).norm() / after.norm()
+    tolerance = max(TOLERANCE, 4 * torch.finfo(parts["after"].dtype).eps)
+    if not error <= tolerance:
+        raise InputError(
+            f"block {layer} of this {bridge.cfg.architecture} adds more than attention and MLP outputs to the "
+            f"residual stream (relative difference {error:.2g}): norms of its parts would mislead, leave mlp_norm out"
+        )

@@ -1,0 +1,58 @@
+"""Where everything lives: absolute paths, the same from a notebook, the command line and the tests.
+
+The environment variable ``COMPANION_OUTPUT`` moves everything that is written (figures and results)
+to another folder; what is read stays where it is.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+PRESETS = ROOT / "presets"
+PASSAGES = ROOT / "data" / "passages"
+BUNDLED_MODELS = ROOT / "models"
+HELPERS = ROOT / "src" / "helpers"
+OUTPUT_VARIABLE = "COMPANION_OUTPUT"
+
+
+def output() -> Path:
+    """The folder that holds ``figures/`` and ``results/``: the repository unless ``COMPANION_OUTPUT`` is set."""
+    return Path(os.environ.get(OUTPUT_VARIABLE) or ROOT).expanduser().resolve()
+
+
+def figures(model: str) -> Path:
+    """Folder of the model's figures."""
+    return output() / "figures" / model_folder(model)
+
+
+def results(model: str) -> Path:
+    """Folder of the model's tables, run record and executed notebooks."""
+    return output() / "results" / model_folder(model)
+
+
+def split_model_name(name: str) -> tuple[str, str]:
+    """Split ``base@suffix`` into the base and the suffix with its ``@``; an existing folder is all base.
+
+    The suffix may be a revision, ``untrained``, or both (``base@revision@untrained``).
+    """
+    base, suffix = name, ""
+    while not Path(base).expanduser().is_dir() and "@" in base:
+        base, _, last = base.rpartition("@")
+        suffix = f"@{last}{suffix}"
+    return base, suffix
+
+
+def model_folder(name: str) -> str:
+    """The name under which a model's output is filed, and by which its tables call it.
+
+    An alias stays as it is, ``/`` in a Hub id becomes ``--``, a local folder gives its own name and six
+    hex digits of its absolute path (two checkpoints called ``final`` do not collide); ``@...`` stays.
+    """
+    base, suffix = split_model_name(name)
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        path = folder.resolve()
+        base = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
+    return base.replace("/", "--") + suffix.replace("/", "--")

@@ -1,0 +1,278 @@
+"""The command line behind ``run_all.sh``: every experiment notebook on every model, through papermill.
+
+Options, models and text are checked before the first kernel starts; a notebook that fails does not stop
+the others; what is up to date is not run again, so that a second call goes on where the first one ended.
+"""
+
+import gc
+import hashlib
+import os
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers import options, paths, run_record
+from helpers.errors import InputError
+from helpers.options import PROGRAM, slug_of
+
+UNTRAINED = "@untrained"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook on one model."""
+
+    model: str
+    notebook: Path
+    parameters: dict[str, Any]
+    inputs: dict[str, Any]
+    facts: dict[str, Any]
+
+    @property
+    def slug(self) -> str:
+        return slug_of(self.notebook)
+
+    @property
+    def title(self) -> str:
+        return f"{paths.model_folder(self.model)} {self.notebook.stem}"
+
+    @property
+    def executed(self) -> Path:
+        return paths.results(self.model) / "notebooks" / self.notebook.name
+
+    def is_current(self) -> bool:
+        return run_record.is_current(self.model, self.slug, self.inputs)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status is 0 only if every figure was made."""
+    try:
+        return run(options.read(arguments))
+    except InputError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def run(chosen: Namespace) -> int:
+    """Check everything, run what is not up to date, and print what was made."""
+    if chosen.output:
+        os.environ[paths.OUTPUT_VARIABLE] = str(Path(chosen.output).expanduser().resolve())
+    _check_output()
+    models = [_absolute(model) for model in chosen.models]
+    jobs = [job for model in models for job in plan(model, chosen)]
+    todo = [job for job in jobs if chosen.force or chosen.refresh or not job.is_current()]
+    if chosen.list:
+        for job in jobs:
+            print(f"{job.title}: {'to run' if job in todo else 'up to date'}")
+        return 0
+    failures = _run_jobs(todo, refresh=chosen.refresh)
+    _print_summary([job for job in jobs if job not in failures], todo)
+    return 1 if failures else 0
+
+
+def plan(model: str, chosen: Namespace) -> list[Job]:
+    """Load and check one model and its text, save the tokens, and say what is to be run on it."""
+    from helpers import corpus, models  # these load torch: only after the options are known to be good
+
+    bridge = models.load(model, chosen.device, chosen.dtype, chosen.seed)
+    context = chosen.context
+    if context > models.context_limit(bridge) and not chosen.context_is_given:
+        context = models.context_limit(bridge)
+        _note(f"{model}: context lowered to the model's limit of {context} tokens")
+    text_source = chosen.corpus if chosen.corpus == "bundled" else _absolute(chosen.corpus)
+    tokens = corpus.windows(bridge, text_source, chosen.tokens, context)
+    if len(tokens) < max(1, chosen.tokens // context):
+        _note(f"{model}: corpus {chosen.corpus} has only {len(tokens)} sequences of {context} tokens; all are used")
+    parameters = {
+        "model": model,
+        "corpus": text_source,
+        "tokens": chosen.tokens,
+        "context": context,
+        "control": "none" if model.endswith(UNTRAINED) else chosen.control,
+        "device": chosen.device,
+        "dtype": chosen.dtype,
+        "batch_size": chosen.batch_size,
+        "seed": chosen.seed,
+    }
+    source = models.find(model)
+    facts = {
+        "model": paths.model_folder(model),
+        "revision": source.revision,
+        "architecture": bridge.cfg.architecture,
+        "n_layers": bridge.cfg.n_layers,
+        "n_parameters": sum(parameter.numel() for parameter in bridge.original_model.parameters()),
+        "device": str(models.torch_device(chosen.device)),
+        "parameters": parameters,
+        "files": source.file_hashes(),
+        "tokens_sha256": hashlib.sha256(tokens.numpy().tobytes()).hexdigest(),
+    }
+    if not chosen.list:
+        corpus.save_tokens(tokens, model)
+    del bridge
+    gc.collect()
+    return [_job(model, notebook, parameters, facts) for notebook in chosen.notebooks]
+
+
+def _job(model: str, notebook: Path, parameters: dict[str, Any], facts: dict[str, Any]) -> Job:
+    import papermill
+
+    if unknown := set(parameters) - set(papermill.inspect_notebook(str(notebook))):
+        raise InputError(
+            f"{notebook.name} has no parameter {', '.join(sorted(unknown))}: add it to its parameters cell"
+        )
+    inputs = {
+        "notebook": run_record.source_hash(notebook),
+        "helpers": run_record.helpers_hash(),
+        **{key: facts[key] for key in ("parameters", "files", "tokens_sha256", "device")},
+    }
+    return Job(model, notebook, parameters, inputs, facts)
+
+
+def _run_jobs(jobs: list[Job], refresh: bool) -> list[Job]:
+    """Run the jobs one after the other; the ones that failed come back, each explained in one line."""
+    from tqdm import tqdm
+
+    failures = []
+    with tqdm(jobs, unit="notebook", disable=not jobs, leave=False) as bar:
+        for job in bar:
+            bar.set_description(job.title)
+            try:
+                run_job(job, refresh)
+            except InputError as error:
+                failures.append(job)
+                bar.clear()
+                print(f"{PROGRAM}: {error}", file=sys.stderr)
+    return failures
+
+
+def run_job(job: Job, refresh: bool = False) -> None:
+    """Execute one notebook and record what it made. Raises ``InputError`` with notebook, cell and cause."""
+    start = time.time()
+    _execute(job, {} if refresh else job.parameters)
+    outputs = [path.relative_to(paths.output()) for path in _written_since(job, start)]
+    for wanted in (paths.results(job.model) / f"{job.slug}.csv", paths.figures(job.model) / f"{job.slug}.png"):
+        if wanted.relative_to(paths.output()) not in outputs:
+            raise InputError(
+                f"{job.notebook.name} ({paths.model_folder(job.model)}) ended without writing {wanted.name}"
+            )
+    experiment = {
+        "inputs": job.inputs,
+        "outputs": run_record.hashes(outputs),
+        "seconds": round(time.time() - start, 1),
+    }
+    run_record.write(job.model, job.facts, job.slug, experiment)
+    if refresh:
+        _rewrite_committed(job)
+
+
+def _execute(job: Job, parameters: dict[str, Any]) -> None:
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    job.executed.parent.mkdir(parents=True, exist_ok=True)
+    where = f"{job.notebook.name} ({paths.model_folder(job.model)})"
+    running = job.executed.with_name(f".{job.executed.name}")
+    try:
+        with _KernelEnvironment(job):
+            papermill.execute_notebook(
+                str(job.notebook),
+                str(running),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(paths.NOTEBOOKS),
+                progress_bar=False,
+                extra_arguments=["--log-level=40"],
+            )
+    except PapermillExecutionError as error:
+        cause = (str(error.evalue).strip() or "no message").splitlines()[0]
+        raise InputError(f"{where}, cell {error.exec_count}: {error.ename}: {cause}") from None
+    except DeadKernelError:
+        raise InputError(f"{where}: the kernel died; out of memory? try a smaller --batch-size or --tokens") from None
+    except Exception as error:  # papermill, nbclient and jupyter_client share no base class
+        cause = (str(error).strip() or "no message").splitlines()[0]
+        raise InputError(f"{where}: {type(error).__name__}: {cause}") from None
+    finally:
+        if running.exists():
+            os.replace(running, job.executed)
+
+
+class _KernelEnvironment:
+    """What kernels inherit: quiet libraries, and no Hub look-ups for a model that is already here."""
+
+    def __init__(self, job: Job) -> None:
+        self.variables = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+        if not job.parameters["corpus"].startswith("hf:"):
+            self.variables["HF_HUB_OFFLINE"] = "1"
+
+    def __enter__(self) -> None:
+        self.before = dict(os.environ)
+        os.environ.update(self.variables)
+
+    def __exit__(self, *_exception: object) -> None:
+        os.environ.clear()
+        os.environ.update(self.before)
+
+
+def _written_since(job: Job, start: float) -> list[Path]:
+    """The experiment's tables and figures that are no older than ``start``."""
+    folders = [paths.results(job.model), paths.figures(job.model)]
+    found = [path for folder in folders for path in sorted(folder.glob(f"{job.slug}*.*"))]
+    return [path for path in found if path.stat().st_mtime >= start - 1]
+
+
+def _rewrite_committed(job: Job) -> None:
+    """Copy the executed notebook over the committed one, without traces of where and when it ran."""
+    import nbformat
+
+    notebook = nbformat.read(job.executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            cell.metadata.pop("tags")
+    nbformat.write(notebook, job.notebook)
+
+
+def _print_summary(jobs: list[Job], ran: list[Job]) -> None:
+    rows = []
+    for job in jobs:
+        record = run_record.read(job.model)["experiments"][job.slug]
+        seconds = f"{record['seconds']:.0f} s" if job in ran else "up to date"
+        rows.append((job.title, seconds, str(paths.figures(job.model) / f"{job.slug}.png")))
+    for title, seconds, figure in rows:
+        print(f"{title:<{max(len(row[0]) for row in rows)}}  {seconds:>10}  {figure}")
+
+
+def _absolute(name: str) -> str:
+    """A local path made absolute, so that a notebook finds it from its own folder; anything else unchanged."""
+    base, suffix = paths.split_model_name(name)
+    path = Path(base).expanduser()
+    return f"{path.resolve()}{suffix}" if path.exists() and not name.startswith("hf:") else name
+
+
+def _check_output() -> None:
+    """The output folder must be one that can be written to."""
+    folder = paths.output()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"output folder {folder} cannot be made: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"output folder {folder} cannot be written to: choose another with --output")
+
+
+def _note(message: str) -> None:
+    print(f"note: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""``run.json``: what was run on a model, with what, and what came out; whether that is still up to date.
+
+One record per model. An experiment is up to date when its notebook, the helpers, its parameters, the
+model's files and the tokens are the ones recorded, and its outputs are still the ones it wrote.
+"""
+
+import hashlib
+import json
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from helpers import paths
+from helpers.tables import writing
+
+PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "matplotlib", "seaborn", "papermill")
+
+
+def read(model: str) -> dict[str, Any]:
+    """The model's record; one that is missing or damaged counts as empty."""
+    try:
+        record = json.loads(_path(model).read_text(encoding="utf8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def is_current(model: str, slug: str, inputs: dict[str, Any]) -> bool:
+    """Whether the experiment has finished with exactly these inputs, and its outputs are untouched."""
+    experiment = read(model).get("experiments", {}).get(slug, {})
+    outputs = experiment.get("outputs", {})
+    return bool(outputs) and experiment.get("inputs") == inputs and outputs == hashes(map(Path, outputs))
+
+
+def write(model: str, facts: dict[str, Any], slug: str, experiment: dict[str, Any]) -> None:
+    """Add a finished experiment to the model's record; ``facts`` describe the model and the run."""
+    experiments = read(model).get("experiments", {}) | {slug: experiment}
+    record = facts | {"versions": versions(), "git_commit": git_commit(), "experiments": experiments}
+    with writing(_path(model)) as path:
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+
+
+def hashes(files) -> dict[str, str]:
+    """sha256 by path (relative to the output folder where it lies there); empty for a missing file."""
+    found = {}
+    for file in files:
+        path = paths.output() / file
+        known = path.relative_to(paths.output()) if path.is_relative_to(paths.output()) else path
+        found[known.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return found
+
+
+def source_hash(notebook: Path) -> str:
+    """sha256 of a notebook's cells, outputs left out."""
+    cells = json.loads(notebook.read_text(encoding="utf8"))["cells"]
+    sources = [[cell["cell_type"], "".join(cell["source"])] for cell in cells]
+    return hashlib.sha256(json.dumps(sources).encode()).hexdigest()
+
+
+def helpers_hash() -> str:
+    """sha256 of the helper modules."""
+    contents = [path.read_bytes() for path in sorted(paths.HELPERS.glob("*.py"))]
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+
+
+def git_commit() -> str | None:
+    """The commit checked out in the repository, if it is one."""
+    command = ["git", "-C", str(paths.ROOT), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _path(model: str) -> Path:
+    return paths.results(model) / "run.json"

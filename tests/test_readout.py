@@ -1,0 +1,110 @@
+"""The chunked readout must equal the plain computation from all logits at once."""
+
+import math
+
+import pytest
+import torch
+
+from helpers import readout
+
+D_MODEL, VOCABULARY = 16, 97
+
+
+def random(*shape: int, seed: int, scale: float = 1.0) -> torch.Tensor:
+    return scale * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(params=["no bias", "bias"])
+def unembedding(request) -> readout.Unembedding:
+    full = readout.Unembedding(random(D_MODEL, VOCABULARY, seed=1), random(VOCABULARY, seed=2))
+    return full if request.param == "bias" else full.without_bias()
+
+
+@pytest.fixture
+def hidden() -> torch.Tensor:
+    return random(3, 7, D_MODEL, seed=3)
+
+
+@pytest.fixture
+def other() -> torch.Tensor:
+    return random(3, 7, D_MODEL, seed=4)
+
+
+@pytest.fixture
+def labels(unembedding, hidden) -> torch.Tensor:
+    """The right token at even positions, 5 elsewhere."""
+    best = log_probabilities(unembedding, hidden).argmax(-1)
+    return torch.where(torch.arange(7) % 2 == 0, best, 5)
+
+
+def log_probabilities(unembedding: readout.Unembedding, hidden: torch.Tensor) -> torch.Tensor:
+    return (hidden.double() @ unembedding.weight.double() + unembedding.bias.double()).log_softmax(-1)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 20, 1000])
+def test_any_chunking_gives_what_all_logits_at_once_give(rows, unembedding, hidden, other, labels, monkeypatch):
+    monkeypatch.setattr(readout, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(readout, "CHUNK_ELEMENTS", 1)
+    p, q = log_probabilities(unembedding, hidden), log_probabilities(unembedding, other)
+    reference, predictions = unembedding.reference(hidden, labels), unembedding.read(other, labels)
+    expected = {
+        "top1": q.argmax(-1),
+        "top1_probability": q.max(-1).values.exp(),
+        "entropy_nats": -(q.exp() * q).sum(-1),
+        "entropy_bits": -(q.exp() * q).sum(-1) / math.log(2),
+        "loss_nats": torch.nn.functional.cross_entropy(q.flatten(0, 1), labels.flatten(), reduction="none").view(3, 7),
+        "correct": q.argmax(-1) == labels,
+    }
+    for name, values in expected.items():
+        torch.testing.assert_close(getattr(predictions, name), values, check_dtype=False, rtol=1e-5, atol=1e-5)
+    kl = unembedding.kl_divergence(reference, other, predictions)
+    torch.testing.assert_close(kl, (p.exp() * (p - q)).sum(-1), check_dtype=False, rtol=1e-5, atol=1e-5)
+
+
+def test_a_reference_holds_the_same_predictions_as_a_reading(unembedding, hidden, labels):
+    reference, predictions = unembedding.reference(hidden, labels).predictions, unembedding.read(hidden, labels)
+    assert predictions.correct.any() and not predictions.correct.all()
+    for name, values in vars(predictions).items():
+        assert torch.equal(getattr(reference, name), values)
+
+
+def test_kl_is_0_against_itself_and_never_negative(unembedding, hidden, labels):
+    reference = unembedding.reference(hidden, labels)
+    for scale in (0, 1e-6, 1e-4, 1e-2, 1):
+        near = hidden + random(3, 7, D_MODEL, seed=5, scale=scale)
+        kl = unembedding.kl_divergence(reference, near, unembedding.read(near, labels))
+        assert (kl >= 0).all()
+        if scale <= 1e-6:
+            assert kl.max() < 1e-5
+
+
+def test_logits_far_from_0_do_not_overflow(hidden, labels):
+    far = readout.Unembedding(random(D_MODEL, VOCABULARY, seed=1), torch.full((VOCABULARY,), 1000.0))
+    near = far.without_bias()
+    torch.testing.assert_close(
+        far.read(hidden, labels).loss_nats, near.read(hidden, labels).loss_nats, atol=1e-3, rtol=0
+    )
+    assert far.read(100 * hidden, labels).entropy_nats.isfinite().all()
+
+
+def test_half_precision_is_read_off_in_float32(hidden, labels, unembedding):
+    half = readout.Unembedding(unembedding.weight.bfloat16(), unembedding.bias.bfloat16())
+    predictions = half.read(hidden.bfloat16(), labels)
+    assert predictions.loss_nats.dtype == predictions.entropy_nats.dtype == torch.float32
+    torch.testing.assert_close(predictions.loss_nats, unembedding.read(hidden, labels).loss_nats, atol=0.1, rtol=0.02)
+
+
+def test_bos_and_the_last_position_are_not_counted_and_labels_follow_their_position():
+    tokens = torch.arange(10)[None]
+    residual = torch.arange(10.0)[None, :, None]
+    assert readout.predicted_positions(residual).flatten().tolist() == list(range(1, 9))
+    assert readout.labels(tokens).flatten().tolist() == list(range(2, 10))
+
+
+def test_the_unembedding_is_the_models_own(bridges):
+    bridge = bridges["phi"]
+    tokens = torch.arange(8)[None]
+    hidden = bridge.ln_final(bridge(tokens, stop_at_layer=2, use_cache=False))
+    unembedding = readout.Unembedding.of(bridge)
+    torch.testing.assert_close(hidden @ unembedding.weight + unembedding.bias, bridge.unembed(hidden))
+    assert unembedding.bias.abs().max() > 0

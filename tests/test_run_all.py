@@ -1,0 +1,258 @@
+"""The command line end to end: a local checkpoint and a text file in, tables and figures out."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from helpers import options, paths, pipeline, run_record
+
+SLUGS = ("layer_lesion", "local_attention", "logit_lens", "prediction_suppression_neurons", "mlp_norm")
+SMALL = ["--tokens", "256", "--context", "64"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(checkpoints) -> Path:
+    return checkpoints["llama"]
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "my.txt"
+    path.write_text("The ferry left at six, and nobody on the quay thought it would come back. " * 40)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(checkpoint, text, tmp_path_factory) -> Path:
+    """The output folder of one complete run through the shell script's entry point."""
+    output = tmp_path_factory.mktemp("finished")
+    command = ["--model", str(checkpoint), "--corpus", str(text), *SMALL, "--output", str(output)]
+    result = command_line(*command)
+    assert result.returncode == 0, result.stderr
+    return output
+
+
+def command_line(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "helpers.pipeline", *arguments], capture_output=True, text=True, **kwargs
+    )
+
+
+def run(monkeypatch, output: Path, *arguments: str) -> int:
+    """The same in this process, with the output folder put back afterwards."""
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(output))
+    return pipeline.main([*arguments, "--output", str(output)])
+
+
+def again(checkpoint: Path, text: Path) -> list[str]:
+    return ["--model", str(checkpoint), "--corpus", str(text), *SMALL]
+
+
+def model_folder(output: Path, checkpoint: Path) -> Path:
+    return output / "results" / paths.model_folder(str(checkpoint))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [file for file in folder.rglob("*") if file.suffix in (".csv", ".parquet", ".png", ".svg", ".npy")]
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def test_one_command_makes_every_table_and_figure(finished, checkpoint):
+    results = model_folder(finished, checkpoint)
+    figures = finished / "figures" / results.name
+    for slug in SLUGS:
+        table = pd.read_csv(results / f"{slug}.csv")
+        assert set(table["model"]) == {results.name}
+        assert table["depth"].between(0, 1).all()
+        assert (figures / f"{slug}.png").stat().st_size > 10_000
+        assert (figures / f"{slug}.svg").stat().st_size > 10_000
+        assert pd.read_csv(results.with_name(f"{results.name}@untrained") / f"{slug}.csv").shape == table.shape
+    assert np.load(results / "tokens.npy").shape == (4, 64)
+    assert len(list((results / "notebooks").glob("*.ipynb"))) == len(SLUGS)
+    assert not [file for file in finished.rglob(".*") if file.is_file()], "temporary files are left"
+
+
+def test_the_record_says_what_was_run_on_what(finished, checkpoint):
+    record = json.loads((model_folder(finished, checkpoint) / "run.json").read_text())
+    weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    assert record["files"]["model.safetensors"] == weights
+    assert record["architecture"] == "LlamaForCausalLM"
+    assert record["parameters"]["tokens"] == 256
+    assert set(record["experiments"]) == set(SLUGS)
+    assert all(experiment["seconds"] > 0 for experiment in record["experiments"].values())
+    assert record["versions"]["torch"]
+
+
+def test_an_executed_notebook_ran_with_the_parameters_of_the_command_line(finished, checkpoint, text):
+    notebook = nbformat.read(model_folder(finished, checkpoint) / "notebooks" / "05_mlp_norm.ipynb", as_version=4)
+    injected = next(c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", []))
+    assert f'corpus = "{text}"' in injected.source
+    assert "context = 64" in injected.source
+
+
+def test_a_second_call_finds_everything_up_to_date(finished, checkpoint, text, monkeypatch, capsys):
+    before = digests(finished)
+    assert run(monkeypatch, finished, *again(checkpoint, text)) == 0
+    assert capsys.readouterr().out.count("up to date") == len(SLUGS)
+    assert digests(finished) == before
+
+
+def test_what_is_no_longer_up_to_date_is_listed_as_to_run(finished, checkpoint, text, monkeypatch, capsys):
+    listing = [*again(checkpoint, text), "--list"]
+    table = model_folder(finished, checkpoint) / "mlp_norm.csv"
+    original = table.read_bytes()
+    try:
+        table.write_bytes(original + b"\n")
+        assert run(monkeypatch, finished, *listing) == 0
+        assert _to_run(capsys) == ["05_mlp_norm"], "a table that was changed"
+        table.unlink()
+        run(monkeypatch, finished, *listing)
+        assert _to_run(capsys) == ["05_mlp_norm"], "a table that is gone"
+    finally:
+        table.write_bytes(original)
+    run(monkeypatch, finished, *listing)
+    assert _to_run(capsys) == []
+    for changed in (["--seed", "1"], ["--context", "32"], ["--tokens", "128"], ["--control", "none"]):
+        run(monkeypatch, finished, *listing, *changed)
+        assert len(_to_run(capsys)) == len(SLUGS), changed
+    run(monkeypatch, finished, *listing, "--force")
+    assert len(_to_run(capsys)) == len(SLUGS)
+
+
+def _to_run(capsys) -> list[str]:
+    lines = capsys.readouterr().out.splitlines()
+    return [line.split(":")[0].split()[-1] for line in lines if line.endswith("to run")]
+
+
+def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkpoint, text, finished, tmp_path):
+    only = ["--only", "local_attention,mlp_norm"]
+    command = [sys.executable, "-m", "helpers.pipeline", *again(checkpoint, text), *only, "--output", str(tmp_path)]
+    record = model_folder(tmp_path, checkpoint) / "run.json"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.time() + 240
+    while not record.exists() and time.time() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert set(json.loads(record.read_text())["experiments"]) == {"local_attention"}
+    result = command_line(*again(checkpoint, text), *only, "--output", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("up to date") == 1, "the finished experiment is not run again"
+    resumed, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
+    assert resumed and resumed.items() <= undisturbed.items()
+
+
+def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, tmp_path, monkeypatch, capsys):
+    good = "from helpers import paths\nfolder = paths.results(model)\nfolder.mkdir(parents=True, exist_ok=True)\n"
+    good += "paths.figures(model).mkdir(parents=True, exist_ok=True)\n"
+    good += "for file in (folder / 'good.csv', paths.figures(model) / 'good.png', paths.figures(model) / 'good.svg'):\n"
+    good += "    file.write_text('x')"
+    notebooks = {"01_bad": "raise ValueError('the moon is down\\nand more')", "02_idle": "pass", "03_good": good}
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    paths.NOTEBOOKS.mkdir()
+    for name, source in notebooks.items():
+        _write_notebook(paths.NOTEBOOKS / f"{name}.ipynb", source)
+    status = run(monkeypatch, tmp_path / "out", *again(checkpoint, text))
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("run_all.sh:")]
+    assert status == 1
+    assert "01_bad.ipynb" in errors[0] and "cell 2" in errors[0] and "ValueError: the moon is down" in errors[0]
+    assert "02_idle.ipynb" in errors[1] and "without writing" in errors[1]
+    assert len(errors) == 2 and "Traceback" not in captured.err
+    assert "03_good" in captured.out
+
+
+def test_a_notebook_without_one_of_the_parameters_is_refused(checkpoint, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    _write_notebook(tmp_path / "01_old.ipynb", "pass", leave_out="seed")
+    assert run(monkeypatch, tmp_path / "out", *again(checkpoint, text)) == 2
+    assert "01_old.ipynb has no parameter seed" in capsys.readouterr().err
+
+
+def _write_notebook(path: Path, source: str, leave_out: str = "") -> None:
+    preset = options.read_preset("pocket")
+    parameters = preset | {"model": preset.pop("models")[0]}
+    names = [name for name in parameters if name not in ("models", leave_out)]
+    cells = [new_code_cell("\n".join(f"{name} = {parameters[name]!r}" for name in names)), new_code_cell(source)]
+    cells[0].metadata["tags"] = ["parameters"]
+    nbformat.write(new_notebook(cells=cells), path)
+
+
+BAD_OPTIONS = {
+    "an unknown option": (["--modle", "gpt2"], "--modle"),
+    "an abbreviated option": (["--tok", "100"], "--tok"),
+    "an unknown preset": (["--preset", "huge"], "there are gpt2, paper, pocket"),
+    "an unknown experiment": (["--only", "layer_lesions"], "layer_lesions"),
+    "tokens that are no number": (["--tokens", "many"], "many"),
+    "no tokens": (["--tokens", "0"], "at least 1"),
+    "too short a context": (["--context", "4"], "at least 8"),
+    "a context above the model's limit": (["--context", "4096"], "limit of 256"),
+    "a batch of nothing": (["--batch-size", "0"], "batch size"),
+    "an unknown dtype": (["--dtype", "float8"], "float8"),
+    "a device that is not there": (["--device", "warp"], "warp"),
+    "an unknown control": (["--control", "random"], "random"),
+    "a model that is nowhere": (["--model", "no/such/folder"], "no/such/folder"),
+    "an alias that does not exist": (["--model", "gpt5"], "gpt5"),
+    "a corpus that is nowhere": (["--corpus", "no_such.txt"], "no_such.txt"),
+    "refresh with another choice": (["--refresh", "--tokens", "100"], "--refresh"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_OPTIONS)
+def test_bad_input_is_one_line_that_names_it(case, tmp_path, monkeypatch, capsys):
+    arguments, expected = BAD_OPTIONS[case]
+    assert run(monkeypatch, tmp_path, *arguments) == 2
+    captured = capsys.readouterr()
+    assert expected in captured.err
+    assert captured.err.count("\n") == 1 and captured.err.startswith("run_all.sh: ")
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_a_bad_model_among_good_ones_stops_everything_before_the_first_kernel(finished, checkpoint, text, monkeypatch):
+    before = digests(finished)
+    arguments = [*again(checkpoint, text), "--model", "gpt5", "--force"]
+    assert run(monkeypatch, finished, *arguments) == 2
+    assert digests(finished) == before
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(monkeypatch, tmp_path / "file") == 2
+    assert "output folder" in capsys.readouterr().err
+
+
+def test_a_preset_context_is_lowered_to_the_models_limit_with_a_note(checkpoint, text, tmp_path, monkeypatch, capsys):
+    arguments = ["--model", str(checkpoint), "--corpus", str(text), "--list", "--only", "mlp_norm"]
+    assert run(monkeypatch, tmp_path, *arguments) == 0
+    assert "context lowered to the model's limit of 128 tokens" in capsys.readouterr().err
+
+
+def test_an_untrained_model_has_no_untrained_twin(tmp_path, monkeypatch):
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    chosen = options.read(["--model", "pocket@untrained", "--only", "mlp_norm", *SMALL])
+    (job,) = pipeline.plan("pocket@untrained", chosen)
+    assert job.parameters["control"] == "none"
+
+
+def test_options_win_over_the_preset_and_the_preset_over_the_defaults():
+    chosen = options.read(["--preset", "gpt2", "--tokens", "77"])
+    assert (chosen.tokens, chosen.context, chosen.models, chosen.dtype) == (77, 512, ["gpt2"], "float32")
+
+
+def test_a_damaged_record_counts_as_none(tmp_path, monkeypatch):
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    paths.results("pocket").mkdir(parents=True)
+    (paths.results("pocket") / "run.json").write_text('{"experiments": {')
+    assert run_record.read("pocket") == {}
+    assert not run_record.is_current("pocket", "mlp_norm", {})

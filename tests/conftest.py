@@ -7,7 +7,7 @@ its run-time type checks on, the second after the environment below is set.
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -49,21 +49,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict:
 
 
 @pytest.fixture(scope="session")
-def _loaded(checkpoints: dict) -> dict:
+def bridges(checkpoints: dict) -> dict:
+    """Loaded model by kind, or the bundled "pocket"; shared by all tests, so leave each as you found it."""
     from helpers import models
 
     return MadeOnce(lambda kind: models.load("pocket" if kind == "pocket" else str(checkpoints[kind])))
-
-
-@pytest.fixture
-def bridges(_loaded: dict) -> dict:
-    """Loaded model by kind, or the bundled "pocket"; shared by all tests, so leave each as you found it."""
-    torch.set_grad_enabled(False)  # as `models.load` leaves it
-    return _loaded
-
-
-@pytest.fixture(autouse=True)
-def _gradients_on_again() -> Iterator[None]:
-    """`models.load` switches gradients off for its whole process; other tests here train."""
-    yield
-    torch.set_grad_enabled(True)

@@ -80,7 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Stay quiet."""
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((self.command, path))
         match = API.match(path) or FILE.fullmatch(path)
@@ -122,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(206 if asked else 200, sent, headers, announced=len(body))
 
     def _refuse(self, status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> None:
-        self._send_json(status, {"error": message}, {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})})
+        self._send_json(
+            status, {"error": message}, {"X-Error-Code": code, "X-Error-Message": message, **(headers or {})}
+        )
 
     def _send_json(self, status: int, content: object, headers: Mapping[str, str] | None = None) -> None:
         self._send(status, json.dumps(content).encode(), {"Content-Type": "application/json", **(headers or {})})

@@ -1,9 +1,9 @@
 """Attention patterns drawn by hand, whose answers one can see."""
 
 import pytest
-import reference
 import torch
 
+import reference
 from helpers import attention
 
 CONTEXT = 10
@@ -100,7 +100,8 @@ def test_a_sweep_has_one_row_per_sequence_and_layer_and_leaves_no_hook(bridges):
     bridge, tokens = bridges["neox_parallel"], torch.arange(3 * 8).reshape(3, 8)
     before = bridge(tokens, use_cache=False)
     table = attention.sweep(bridge, tokens, batch_size=2)
-    assert sorted(zip(table["sequence"], table["layer"], strict=True)) == [(s, l) for s in range(3) for l in range(4)]
+    keys = sorted(zip(table["sequence"], table["layer"], strict=True))
+    assert keys == [(sequence, layer) for sequence in range(3) for layer in range(4)]
     shares = table.filter(like="attention")
     assert ((shares > 0) & (shares <= 1)).all(axis=None)
     assert torch.equal(bridge(tokens, use_cache=False), before)

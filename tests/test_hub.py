@@ -11,18 +11,18 @@ import pytest
 import torch
 from fake_hub import FakeHub, Repository, commit
 
-from helpers import models
+from helpers import models, sources
 
 TOKENS = torch.arange(100, 124)[None]
 LOADER = """
 import json, sys, torch
-from helpers import models
+from helpers import models, sources
 from helpers.errors import InputError
 
 answers = {}
 for name in sys.argv[1:]:
     try:
-        source = models.find(name)
+        source = sources.find(name)
         logits = models.load(name)(torch.arange(100, 124)[None], use_cache=False)
         answers[name] = {"revision": source.revision, "logits": logits[0, -1, :50].tolist()}
     except InputError as error:
@@ -84,7 +84,6 @@ def session(checkpoints, tmp_path_factory):
 
 
 def logits(name: str) -> list[float]:
-    torch.set_grad_enabled(False)
     return models.load(str(name))(TOKENS, use_cache=False)[0, -1, :50].tolist()
 
 
@@ -141,7 +140,7 @@ def test_what_was_loaded_once_loads_offline(name, session):
 @pytest.mark.parametrize("name", ["acme/tiny@step2", "acme/never-seen", "gpt2-xl"])
 def test_offline_refusal_says_that_it_was_never_downloaded(name, session):
     refusal = session["offline"][name]["refusal"]
-    assert models.ALIASES.get(name, name) in refusal
+    assert sources.ALIASES.get(name, name) in refusal
     assert "not in the local cache" in refusal and "go online once" in refusal
 
 

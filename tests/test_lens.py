@@ -3,10 +3,10 @@
 import math
 
 import pytest
-import reference
 import torch
 from checkpoints import KINDS
 
+import reference
 from helpers import lens, readout
 
 
@@ -71,12 +71,13 @@ def test_at_the_final_scale_every_row_is_divided_by_the_final_residuals_scale(ki
     bridge = bridges[kind]
     tokens, table = swept(kind, bridge)
     residuals = [bridge(tokens, stop_at_layer=layer, use_cache=False) for layer in range(bridge.cfg.n_layers)]
+    finals = final_residual(bridge, tokens)
     for sequence in range(len(tokens)):
         for layer, residual in enumerate(residuals):
             row = table.loc[sequence, layer]
             kls, entropies = [], []
             for t in range(1, tokens.shape[1] - 1):
-                final = final_residual(bridge, tokens)[sequence, t]
+                final = finals[sequence, t]
                 log_p = at_scale_of(final, final, bridge)
                 log_q = at_scale_of(residual[sequence, t], final, bridge)
                 kls.append((log_p.exp() * (log_p - log_q)).sum().item())
@@ -98,10 +99,11 @@ def at_scale_of(residual: torch.Tensor, final: torch.Tensor, bridge) -> torch.Te
     return (residual.double() / scale @ bridge.W_U.double()).log_softmax(-1)
 
 
+@pytest.mark.parametrize("size", [1, 1e-3])  # the norm's epsilon shows in the smaller one
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_scale_is_what_the_final_norm_divides_by(kind, bridges):
+def test_the_scale_is_what_the_final_norm_divides_by(kind, size, bridges):
     bridge = bridges[kind]
-    residual = torch.randn(2, 5, bridge.cfg.d_model, generator=torch.Generator().manual_seed(0)) + 0.5
+    residual = size * (torch.randn(2, 5, bridge.cfg.d_model, generator=torch.Generator().manual_seed(0)) + 0.5)
     normed = lens.centred(bridge, residual) / lens.norm_scale(bridge, residual)
     expected = bridge.ln_final(residual)  # its weights are folded into the unembedding
     torch.testing.assert_close(normed, expected, rtol=1e-5, atol=1e-5)

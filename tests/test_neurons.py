@@ -101,7 +101,7 @@ def test_counting_takes_kurtosis_above_the_threshold_and_the_sign_of_the_skew():
     )
     columns = ["layer", "n_neurons", "n_prediction", "n_suppression"]
     assert neurons.count(table)[columns].values.tolist() == [[0, 4, 1, 1], [2, 2, 0, 1]]
-    assert neurons.count(table, threshold=2)[columns].values.tolist() == [[0, 4, 3, 1], [2, 2, 0, 2]]
+    assert neurons.count(table, threshold=2.0)[columns].values.tolist() == [[0, 4, 3, 1], [2, 2, 0, 2]]
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])

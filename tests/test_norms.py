@@ -68,7 +68,7 @@ def test_bos_is_left_out(kind, bridges):
 def test_a_block_that_adds_something_else_is_refused(bridges):
     bridge = bridges["neox_sequential"]
     more = ("blocks.2.hook_out", lambda residual, hook: 1.01 * residual)
-    with bridge.hooks(fwd_hooks=[more]), pytest.raises(InputError, match="block 2 .* adds more than") as refused:
+    with bridge.hooks(fwd_hooks=[more]), pytest.raises(InputError, match=r"block 2 .* adds more than") as refused:
         norms.sweep(bridge, TOKENS)
     assert "\n" not in str(refused.value)
     norms.sweep(bridge, TOKENS)

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import paths
-from helpers.errors import InputError
+from helpers.errors import InputError, reason
 from helpers.models import context_limit
 from helpers.tables import writing
 
@@ -114,7 +114,7 @@ def _from_disk(corpus: str) -> Iterator[str]:
         files = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
     else:
         files = [path]
-    if not path.exists():
+    if not corpus or not path.exists():
         raise InputError(f"no corpus {corpus}: give 'bundled', a {_endings()} file, a folder of them, or hf:NAME")
     if not files or files[0].suffix not in READERS:
         raise InputError(f"corpus {corpus} holds no {_endings()} file: convert the text to one of these")
@@ -132,12 +132,12 @@ def _read_text(path: Path) -> Iterator[str]:
 
 
 def _read_jsonl(path: Path) -> Iterator[str]:
-    for number, line in enumerate(_decode(path).splitlines(), start=1):
+    for number, line in enumerate(_decode(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"corpus file {path}, line {number} is not JSON: {error}") from None
         if not isinstance(record, dict) or not isinstance(record.get(COLUMN), str):
             raise InputError(f"corpus file {path}, line {number} has no text in {COLUMN!r}: name the field {COLUMN!r}")
@@ -201,5 +201,4 @@ def _from_hub(name: str) -> Iterator[str]:
     except InputError:
         raise
     except Exception as error:  # the library raises dozens of types, down to the transport's own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"hf:{name} cannot be read; check the name and the network ({reason[:200]})") from None
+        raise InputError(f"hf:{name} cannot be read; check the name and the network ({reason(error)})") from None

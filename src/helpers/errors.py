@@ -6,3 +6,8 @@ class InputError(ValueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(" ".join(str(message).split()))
+
+
+def reason(error: BaseException) -> str:
+    """The first line of what another library says went wrong, for use within a message of our own."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -49,9 +49,10 @@ def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
         "kl_nats": "KL(intact || lesioned) [nats]",
     }
     for ax, (column, label) in zip(axes, columns.items(), strict=True):
-        for intervention, colour in (("drop", BLUE), ("swap", ORANGE)):
+        for intervention, colour, style in (("drop", BLUE, "-"), ("swap", ORANGE, "--")):
             if control is not None:
-                curve(ax, _known(_only(control, intervention), column), column, GREY, f"{intervention}, untrained")
+                twin = _known(_only(control, intervention), column)
+                curve(ax, twin, column, GREY, f"{intervention}, untrained", style)
             curve(ax, _only(table, intervention), column, colour, intervention)
         ax.set(xlabel=BLOCK_DEPTH, ylabel=label, yscale="log" if column == "kl_nats" else "linear")
     for ax in axes[:2]:
@@ -128,6 +129,7 @@ def neuron_kurtosis(
 ) -> Figure:
     """Every neuron's kurtosis by layer, the paper's threshold, and that of random directions."""
     figure, (ax,) = panels(1, pd.DataFrame({"model": [model]}), "kurtosis of every neuron's cosines")
+    figure.set_size_inches(PANEL[0] + 3.4, PANEL[1] + 0.6)
     last = max(1, neurons["layer"].max())
     if control is not None:
         limits = control.groupby("layer")["kurtosis"].quantile([0.001, 0.999]).unstack()
@@ -141,7 +143,9 @@ def neuron_kurtosis(
     ax.axhline(KURTOSIS_THRESHOLD, color="black", lw=1, label=f"the paper's threshold ({KURTOSIS_THRESHOLD:g})")
     ax.axhline(random_threshold, color="black", lw=1, ls=":", label=f"random directions ({random_threshold:.2f})")
     ax.set(xlabel=BLOCK_DEPTH, ylabel="kurtosis (normal: 3)", yscale="log")
-    ax.legend(fontsize="small")
+    for axis_format in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        axis_format("{x:g}")
+    figure.legend(loc="outside right center", fontsize="small")
     return figure
 
 
@@ -158,7 +162,7 @@ def mlp_norm(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure
     _curves(series, table, control)
     axes[0].set(xlabel=BLOCK_DEPTH, ylabel="mean L2 norm per token", yscale="log")
     axes[1].set(xlabel=BLOCK_DEPTH, ylabel="norm / norm of the residual stream", yscale="log")
-    axes[0].legend()
+    axes[1].legend(handles=axes[0].get_lines()[-3:] + axes[0].get_lines()[:1] * (control is not None))
     return figure
 
 
@@ -171,15 +175,15 @@ def panels(n_panels: int, table: pd.DataFrame, title: str) -> tuple[Figure, list
     return figure, list(axes[0])
 
 
-def curve(ax: Axes, table: pd.DataFrame, column: str, colour, label: str | None = None) -> Axes:
+def curve(ax: Axes, table: pd.DataFrame, column: str, colour, label: str | None = None, style: str = "-") -> Axes:
     """One measure against depth: the mean, and its interval where the table gives one."""
     ordered = table.sort_values("depth")
     if f"{column}_low" in ordered:
         ax.fill_between(
             ordered["depth"], ordered[f"{column}_low"], ordered[f"{column}_high"], color=colour, alpha=0.25, lw=0
         )
-    style = {"lw": 1, "ls": "--" if "swap" in str(label) else "-"} if colour == GREY else {"marker": "o", "ms": 3.5}
-    ax.plot(ordered["depth"], ordered[column], color=colour, label=label, **style)
+    weight = {"lw": 1} if colour == GREY else {"marker": "o", "ms": 3.5}
+    ax.plot(ordered["depth"], ordered[column], color=colour, label=label, ls=style, **weight)
     return ax
 
 
@@ -203,9 +207,10 @@ def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def _curves(series: list[tuple], table: pd.DataFrame, control: pd.DataFrame | None) -> None:
     """Draw measures on their axes, the untrained twin's in grey below; one grey entry in each legend."""
-    labelled = set()
+    drawn: list[Axes] = []
     for ax, column, _, _ in series if control is not None else []:
-        curve(ax, control, column, GREY, None if ax in labelled else "untrained")
-        labelled.add(ax)
+        style = ("-", "--", ":")[drawn.count(ax)]
+        curve(ax, control, column, GREY, None if ax in drawn else "untrained", style)
+        drawn.append(ax)
     for ax, column, colour, label in series:
         curve(ax, table, column, colour, label)

@@ -31,13 +31,11 @@ def sweep(
     row is divided by the final residual's scale: ``kl_nats_final_scale``, ``entropy_bits_final_scale``.
     Means over positions 1 .. pos-2.
     """
-    n_layers = bridge.cfg.n_layers
-    last = f"blocks.{n_layers - 1}.hook_out"
-    names = [*(f"blocks.{layer}.hook_in" for layer in range(n_layers)), last]
+    names = row_names(bridge)
     frames = []
     for first, batch in split(bridge, tokens, batch_size):
         kept: list[Tensor] = []
-        _run(bridge, batch, [(last, lambda residual, hook, kept=kept: kept.append(residual))])
+        _run(bridge, batch, [(names[-1], lambda residual, hook, kept=kept: kept.append(residual))])
         lens = Lens.of(bridge, kept[0], readout.labels(batch))
         correct: list[Tensor] = []
 
@@ -100,6 +98,12 @@ class Lens:
             "kl_nats_final_scale": self.shared.kl_divergence(self.final_shared, hidden_shared, row_shared),
             "entropy_bits_final_scale": row_shared.entropy_bits,
         }
+
+
+def row_names(bridge: TransformerBridge) -> list[str]:
+    """The hook points of the rows: what enters each block, and what leaves the last."""
+    last = bridge.cfg.n_layers - 1
+    return [*(f"blocks.{layer}.hook_in" for layer in range(last + 1)), f"blocks.{last}.hook_out"]
 
 
 def centred(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos d_model"]:

@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import options, paths, run_record
+from helpers import execution, options, paths, run_record, sources
 from helpers.errors import InputError
 from helpers.options import PROGRAM, slug_of
-
-UNTRAINED = "@untrained"
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ def run(chosen: Namespace) -> int:
             print(f"{job.title}: {'to run' if job in todo else 'up to date'}")
         return 0
     failures = _run_jobs(todo, refresh=chosen.refresh)
+    if chosen.refresh and not chosen.only:
+        _refresh_introduction()
     _print_summary([job for job in jobs if job not in failures], todo)
     return 1 if failures else 0
 
@@ -81,6 +81,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
     """Load and check one model and its text, save the tokens, and say what is to be run on it."""
     from helpers import corpus, models  # these load torch: only after the options are known to be good
 
+    source = sources.find(model)
     bridge = models.load(model, chosen.device, chosen.dtype, chosen.seed)
     context = chosen.context
     if context > models.context_limit(bridge) and not chosen.context_is_given:
@@ -95,13 +96,12 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
         "corpus": text_source,
         "tokens": chosen.tokens,
         "context": context,
-        "control": "none" if model.endswith(UNTRAINED) else chosen.control,
+        "control": "none" if source.untrained else chosen.control,
         "device": chosen.device,
         "dtype": chosen.dtype,
         "batch_size": chosen.batch_size,
         "seed": chosen.seed,
     }
-    source = models.find(model)
     facts = {
         "model": paths.model_folder(model),
         "revision": source.revision,
@@ -121,9 +121,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
 
 
 def _job(model: str, notebook: Path, parameters: dict[str, Any], facts: dict[str, Any]) -> Job:
-    import papermill
-
-    if unknown := set(parameters) - set(papermill.inspect_notebook(str(notebook))):
+    if unknown := set(parameters) - execution.parameter_names(notebook):
         raise InputError(
             f"{notebook.name} has no parameter {', '.join(sorted(unknown))}: add it to its parameters cell"
         )
@@ -148,20 +146,19 @@ def _run_jobs(jobs: list[Job], refresh: bool) -> list[Job]:
             except InputError as error:
                 failures.append(job)
                 bar.clear()
-                print(f"{PROGRAM}: {error}", file=sys.stderr)
+                print(f"{PROGRAM}: {paths.model_folder(job.model)}: {error}", file=sys.stderr)
     return failures
 
 
 def run_job(job: Job, refresh: bool = False) -> None:
     """Execute one notebook and record what it made. Raises ``InputError`` with notebook, cell and cause."""
     start = time.time()
-    _execute(job, {} if refresh else job.parameters)
+    offline = not job.parameters["corpus"].startswith("hf:")
+    execution.execute(job.notebook, job.executed, {} if refresh else job.parameters, offline)
     outputs = [path.relative_to(paths.output()) for path in _written_since(job, start)]
     for wanted in (paths.results(job.model) / f"{job.slug}.csv", paths.figures(job.model) / f"{job.slug}.png"):
         if wanted.relative_to(paths.output()) not in outputs:
-            raise InputError(
-                f"{job.notebook.name} ({paths.model_folder(job.model)}) ended without writing {wanted.name}"
-            )
+            raise InputError(f"{job.notebook.name} ended without writing {wanted.name}")
     experiment = {
         "inputs": job.inputs,
         "outputs": run_record.hashes(outputs),
@@ -169,77 +166,24 @@ def run_job(job: Job, refresh: bool = False) -> None:
     }
     run_record.write(job.model, job.facts, job.slug, experiment)
     if refresh:
-        _rewrite_committed(job)
+        execution.copy_clean(job.executed, job.notebook)
 
 
-def _execute(job: Job, parameters: dict[str, Any]) -> None:
-    import papermill
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
-
-    job.executed.parent.mkdir(parents=True, exist_ok=True)
-    where = f"{job.notebook.name} ({paths.model_folder(job.model)})"
-    running = job.executed.with_name(f".{job.executed.name}")
-    try:
-        with _KernelEnvironment(job):
-            papermill.execute_notebook(
-                str(job.notebook),
-                str(running),
-                parameters=parameters,
-                kernel_name="python3",
-                cwd=str(paths.NOTEBOOKS),
-                progress_bar=False,
-                extra_arguments=["--log-level=40"],
-            )
-    except PapermillExecutionError as error:
-        cause = (str(error.evalue).strip() or "no message").splitlines()[0]
-        raise InputError(f"{where}, cell {error.exec_count}: {error.ename}: {cause}") from None
-    except DeadKernelError:
-        raise InputError(f"{where}: the kernel died; out of memory? try a smaller --batch-size or --tokens") from None
-    except Exception as error:  # papermill, nbclient and jupyter_client share no base class
-        cause = (str(error).strip() or "no message").splitlines()[0]
-        raise InputError(f"{where}: {type(error).__name__}: {cause}") from None
-    finally:
-        if running.exists():
-            os.replace(running, job.executed)
-
-
-class _KernelEnvironment:
-    """What kernels inherit: quiet libraries, and no Hub look-ups for a model that is already here."""
-
-    def __init__(self, job: Job) -> None:
-        self.variables = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
-        if not job.parameters["corpus"].startswith("hf:"):
-            self.variables["HF_HUB_OFFLINE"] = "1"
-
-    def __enter__(self) -> None:
-        self.before = dict(os.environ)
-        os.environ.update(self.variables)
-
-    def __exit__(self, *_exception: object) -> None:
-        os.environ.clear()
-        os.environ.update(self.before)
+def _refresh_introduction() -> None:
+    """Rewrite the outputs of the notebook that makes no figure."""
+    for notebook in paths.NOTEBOOKS.glob("00_*.ipynb"):
+        executed = paths.results("pocket") / "notebooks" / notebook.name
+        execution.execute(notebook, executed, {}, offline=True)
+        execution.copy_clean(executed, notebook)
 
 
 def _written_since(job: Job, start: float) -> list[Path]:
     """The experiment's tables and figures that are no older than ``start``."""
     folders = [paths.results(job.model), paths.figures(job.model)]
+    if job.parameters["control"] == "untrained":
+        folders.append(paths.results(f"{job.model}{sources.UNTRAINED}"))
     found = [path for folder in folders for path in sorted(folder.glob(f"{job.slug}*.*"))]
     return [path for path in found if path.stat().st_mtime >= start - 1]
-
-
-def _rewrite_committed(job: Job) -> None:
-    """Copy the executed notebook over the committed one, without traces of where and when it ran."""
-    import nbformat
-
-    notebook = nbformat.read(job.executed, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if cell.metadata.get("tags") == []:
-            cell.metadata.pop("tags")
-    nbformat.write(notebook, job.notebook)
 
 
 def _print_summary(jobs: list[Job], ran: list[Job]) -> None:

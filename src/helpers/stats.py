@@ -30,20 +30,19 @@ def summarise(
     """Mean over sequences of every measure, with ``_low`` and ``_high``, per layer (and intervention).
 
     ``sequences`` has one row per sequence and key. ``ratios`` names further columns as numerator and
-    denominator (in the order of the measures), each summed over the sequences of a resample; empty where
-    the denominator is 0.
+    denominator, each summed over the sequences of a resample; empty where the denominator is 0.
     """
     keys = [key for key in KEYS if key in sequences]
     measures = [column for column in sequences if column not in (*keys, "sequence")]
     wide = sequences.pivot(index=keys, columns="sequence", values=measures)
     weights = resample_weights(wide[measures[0]].shape[1], seed)
-    means = {}
-    for measure in measures:
-        means[measure] = _means(wide[measure].to_numpy(dtype=float), weights)
+    means = {measure: _means(wide[measure].to_numpy(dtype=float), weights) for measure in measures}
+    columns = {}
+    for measure, values in means.items():
+        columns |= _interval(measure, values)
         for name, (numerator, denominator) in (ratios or {}).items():
             if measure == denominator:
-                means[name] = _divide(means[numerator], means[denominator])
-    columns = {name: column for measure, values in means.items() for name, column in _interval(measure, values)}
+                columns |= _interval(name, _divide(means[numerator], means[denominator]))
     table = pd.DataFrame(columns, index=wide.index).reset_index()
     return table.sort_values(list(reversed(keys)), ignore_index=True)
 
@@ -65,11 +64,11 @@ def _divide(numerator, denominator):
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 1e-12)
 
 
-def _interval(measure: str, values: Float[np.ndarray, "key resample"]):
+def _interval(measure: str, values: Float[np.ndarray, "key resample"]) -> dict[str, np.ndarray]:
     """The mean and its percentile interval, as columns."""
     mean, resampled = values[:, 0], values[:, 1:]
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
     known = ~np.isnan(mean)
     low[known], high[known] = np.nanpercentile(resampled[known], [tail, 100 - tail], axis=1)
-    return [(measure, mean), (f"{measure}_low", low), (f"{measure}_high", high)]
+    return {measure: mean, f"{measure}_low": low, f"{measure}_high": high}

@@ -1,0 +1,87 @@
+"""Execute one notebook through papermill: a quiet kernel, errors in one line, and a copy fit to be committed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import DeadKernelError
+from papermill.exceptions import PapermillExecutionError
+
+from helpers import paths
+from helpers.errors import InputError, reason
+
+QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def parameter_names(notebook: Path) -> set[str]:
+    """The names in the notebook's parameters cell."""
+    return set(papermill.inspect_notebook(str(notebook)))
+
+
+def execute(notebook: Path, executed: Path, parameters: dict[str, Any], offline: bool) -> None:
+    """Run ``notebook`` with ``parameters`` and leave the copy, complete or failed, in ``executed``.
+
+    ``offline`` keeps the kernel from asking the Hub for what is already here. Raises ``InputError`` that
+    names the notebook, the cell and the cause.
+    """
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    running = executed.with_name(f".{executed.name}")
+    try:
+        with _environment(QUIET | ({"HF_HUB_OFFLINE": "1"} if offline else {})):
+            papermill.execute_notebook(
+                str(notebook),
+                str(running),
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(paths.NOTEBOOKS),
+                progress_bar=False,
+                extra_arguments=["--log-level=50"],
+            )
+    except PapermillExecutionError as error:
+        cause = (str(error.evalue).strip() or "no message").splitlines()[0]
+        raise InputError(f"{notebook.name}, cell {error.exec_count}: {error.ename}: {cause}") from None
+    except DeadKernelError:
+        raise InputError(
+            f"{notebook.name}, cell {_cells_started(running)}: the kernel died; out of memory? "
+            "try a smaller --batch-size or fewer --tokens"
+        ) from None
+    except Exception as error:  # papermill, nbclient and jupyter_client share no base class
+        raise InputError(f"{notebook.name}: {type(error).__name__}: {reason(error)}") from None
+    finally:
+        if running.exists():
+            os.replace(running, executed)
+
+
+def copy_clean(executed: Path, committed: Path) -> None:
+    """Copy an executed notebook without traces of where and when it ran."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            cell.metadata.pop("tags")
+    nbformat.write(notebook, committed)
+
+
+def _cells_started(running: Path) -> int:
+    """How many code cells the kernel had begun when it died."""
+    cells = nbformat.read(running, as_version=4).cells
+    states = [cell.metadata.get("papermill", {}).get("status") for cell in cells if cell.cell_type == "code"]
+    return sum(state not in (None, "pending") for state in states)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables that kernels started meanwhile inherit."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,180 @@
+"""A figure must show the numbers of its table, and be the same file each time."""
+
+from itertools import chain
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import figures, paths
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+PANELS = {  # figure: the columns drawn in each panel
+    "layer_lesion": [["relative_accuracy"], ["top1_agreement"], ["kl_nats"]],
+    "local_attention": [["attention_per_offset"], ["attention_share", "attention_share_no_bos"]],
+    "logit_lens": [["kl_nats", "kl_nats_final_scale"], ["entropy_bits", "entropy_bits_final_scale"]],
+    "logit_lens_flips": [["top1_agreement", "accuracy", "top1_probability"], ["wrong_to_right", "right_to_wrong"]],
+    "prediction_suppression_neurons": [["n_prediction", "n_suppression"]],
+    "mlp_norm": [["mlp_norm", "attention_norm", "residual_norm"], ["mlp_to_residual", "attention_to_residual"]],
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_window_and_no_figure_left(monkeypatch, tmp_path):
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+def table_for(name: str, n_layers: int = 5, model: str = "toy", seed: int = 0) -> pd.DataFrame:
+    """A table with random numbers between 0.2 and 0.8, and intervals around them."""
+    layers = pd.DataFrame({"model": model, "layer": range(n_layers)})
+    if name == "layer_lesion":
+        layers = pd.concat([layers.assign(intervention="drop"), layers[:-1].assign(intervention="swap")])
+    layers["depth"] = layers["layer"] / max(1, n_layers - 1)
+    generator = np.random.default_rng(seed)
+    for column in chain.from_iterable(PANELS[name]):
+        mean = generator.uniform(0.2, 0.8, len(layers))
+        layers[column] = mean
+        if name != "prediction_suppression_neurons":
+            layers[f"{column}_low"], layers[f"{column}_high"] = mean - 0.1, mean + 0.1
+    return layers.reset_index(drop=True)
+
+
+def curves(table: pd.DataFrame, column: str) -> list[tuple[list[float], list[float]]]:
+    """x and y of each line that should show this column."""
+    groups = [rows for _, rows in table.groupby("intervention")] if "intervention" in table else [table]
+    return [(rows["depth"].tolist(), rows[column].tolist()) for rows in groups]
+
+
+def lines(ax, grey: bool) -> list[tuple[list[float], list[float]]]:
+    chosen = [line for line in ax.lines if (line.get_color() == figures.GREY) == grey]
+    return [(list(line.get_xdata()), list(line.get_ydata())) for line in chosen]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_lines_are_the_tables_columns(name):
+    table = table_for(name)
+    figure = getattr(figures, name)(table)
+    for ax, columns in zip(figure.axes, PANELS[name], strict=True):
+        assert lines(ax, grey=False) == [curve for column in columns for curve in curves(table, column)]
+        assert lines(ax, grey=True) == []
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_the_untrained_twin_is_drawn_in_grey(name):
+    table, twin = table_for(name), table_for(name, seed=1)
+    figure = getattr(figures, name)(table, twin)
+    for ax, columns in zip(figure.axes, PANELS[name], strict=True):
+        assert lines(ax, grey=True) == [curve for column in columns for curve in curves(twin, column)]
+        assert lines(ax, grey=False) == [curve for column in columns for curve in curves(table, column)]
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_bands_are_the_intervals(name):
+    table = table_for(name)
+    figure = getattr(figures, name)(table)
+    for ax, columns in zip(figure.axes, PANELS[name], strict=True):
+        ends = [
+            {y for low, high in zip(lows, highs, strict=True) for y in (low, high)}
+            for column in columns
+            if f"{column}_low" in table
+            for (_, lows), (_, highs) in zip(
+                curves(table, f"{column}_low"), curves(table, f"{column}_high"), strict=True
+            )
+        ]
+        bands = [set(band.get_paths()[0].vertices[:, 1]) for band in ax.collections]
+        assert bands == ends
+
+
+@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("name", PANELS)
+def test_a_model_of_one_layer_or_two_can_be_drawn(name, n_layers):
+    table = table_for(name, n_layers)
+    figures.save(getattr(figures, name)(table, table_for(name, n_layers, seed=1)), name, "toy")
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_lines_run_by_depth_whatever_the_order_of_rows(name):
+    table = table_for(name)
+    ordered, shuffled = getattr(figures, name)(table), getattr(figures, name)(table.sample(frac=1, random_state=0))
+    for one, other in zip(ordered.axes, shuffled.axes, strict=True):
+        assert lines(one, grey=False) == lines(other, grey=False)
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_every_axis_is_labelled_and_every_figure_names_its_model(name):
+    figure = getattr(figures, name)(table_for(name, model="some-model"))
+    assert figure.get_suptitle().startswith("some-model")
+    for ax in figure.axes:
+        assert "depth" in ax.get_xlabel()
+        assert ax.get_ylabel()
+
+
+@pytest.mark.parametrize("name", PANELS)
+def test_a_panel_with_several_lines_tells_them_apart(name):
+    figure = getattr(figures, name)(table_for(name), table_for(name, seed=1))
+    for ax in figure.axes:
+        colours = [line.get_color() for line in ax.lines if line.get_color() != figures.GREY]
+        assert len(set(colours)) == len(colours)
+        labels = [text.get_text() for text in ax.get_legend().get_texts()] if ax.get_legend() else []
+        assert len(set(labels)) == len(labels)
+
+
+def test_an_unknown_ratio_leaves_a_gap_not_a_wrong_point():
+    """A twin that is never right has no relative accuracy at all."""
+    table, twin = table_for("layer_lesion"), table_for("layer_lesion", seed=1)
+    twin[["relative_accuracy", "relative_accuracy_low", "relative_accuracy_high"]] = np.nan
+    figure = figures.layer_lesion(table, twin)
+    assert lines(figure.axes[0], grey=True) == [([], []), ([], [])]
+    figures.save(figure, "layer_lesion", "toy")
+
+
+@pytest.mark.parametrize("control", [None, "untrained"])
+def test_every_neuron_is_a_point_of_its_own(control):
+    generator = np.random.default_rng(0)
+    neurons = pd.DataFrame(
+        {
+            "layer": np.repeat(range(3), 50),
+            "kurtosis": generator.uniform(2, 60, 150),
+            "skew": generator.normal(size=150),
+        }
+    )
+    figure = figures.neuron_kurtosis(neurons, "toy", 3.7, neurons if control else None)
+    (ax,) = figure.axes
+    predicting, suppressing = (points.get_offsets() for points in ax.collections[-2:])
+    assert predicting[:, 1].tolist() == neurons.loc[neurons["skew"] > 0, "kurtosis"].tolist()
+    assert suppressing[:, 1].tolist() == neurons.loc[neurons["skew"] < 0, "kurtosis"].tolist()
+    assert (predicting[:, 0] * 2).round().tolist() == neurons.loc[neurons["skew"] > 0, "layer"].tolist()
+    heights = {line.get_ydata()[0] for line in ax.lines if len(line.get_ydata())}
+    assert heights == {10.0, 3.7}
+    figures.save(figure, "prediction_suppression_neurons", "toy", "kurtosis")
+
+
+@pytest.mark.parametrize("name", ["logit_lens", "layer_lesion"])
+def test_the_same_table_gives_the_same_bytes(name):
+    def written() -> dict[str, bytes]:
+        path = figures.save(getattr(figures, name)(table_for(name), table_for(name, seed=1)), name, "toy")
+        return {path.suffix: path.read_bytes() for path in (path, path.with_suffix(".svg"))}
+
+    first = written()
+    plt.close("all")
+    assert written() == first
+    assert first[".png"].startswith(b"\x89PNG") and b"<svg" in first[".svg"]
+    for content in first.values():
+        assert b"Matplotlib" not in content and b"<dc:date>" not in content
+
+
+def test_saving_returns_the_png_under_the_models_figures(tmp_path):
+    figure = figures.logit_lens(table_for("logit_lens"))
+    assert figures.save(figure, "logit_lens", "toy") == tmp_path / "figures" / "toy" / "logit_lens.png"
+    assert figures.save(figure, "logit_lens", "toy", "flips").name == "logit_lens_flips.png"
+    assert sorted(path.name for path in (tmp_path / "figures" / "toy").iterdir()) == [
+        "logit_lens.png",
+        "logit_lens.svg",
+        "logit_lens_flips.png",
+        "logit_lens_flips.svg",
+    ]

@@ -1,0 +1,125 @@
+"""What is written can be read again, in full or not at all."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import paths, tables
+
+
+@pytest.fixture(autouse=True)
+def _own_output_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+
+
+def table_of(*layers: int, **columns) -> pd.DataFrame:
+    return pd.DataFrame({"layer": layers, **(columns or {"x": np.sqrt(np.arange(len(layers)) + 2)})})
+
+
+def files(model: str) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in paths.results(model).iterdir()}
+
+
+def test_a_table_is_written_with_six_significant_digits():
+    tables.save("slug", "toy", table_of(0, 1, 2, x=[1 / 3, 2e6 / 3, 2e-9 / 3]))
+    lines = files("toy")["slug.csv"].decode().splitlines()
+    assert lines == ["model,layer,depth,x", "toy,0,0,0.333333", "toy,1,0.5,666667", "toy,2,1,6.66667e-10"]
+
+
+def test_a_loaded_table_is_the_saved_one_to_six_digits():
+    saved = tables.save("slug", "toy", table_of(0, 1, 2, x=[np.pi, np.nan, -1e-7]))
+    pd.testing.assert_frame_equal(tables.load("slug", "toy"), saved, rtol=1e-5, atol=0, check_dtype=False)
+
+
+def test_an_unknown_value_is_an_empty_cell():
+    tables.save("slug", "toy", table_of(0, 1, x=[np.nan, 1.0]))
+    assert files("toy")["slug.csv"].decode().splitlines()[1] == "toy,0,0,"
+    assert tables.load("slug", "toy")["x"].isna().tolist() == [True, False]
+
+
+def test_keys_come_first_and_in_one_order():
+    table = pd.DataFrame({"x": [1.0], "intervention": ["drop"], "layer": [0]})
+    assert list(tables.with_keys(table, "toy")) == ["model", "layer", "depth", "intervention", "x"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "depths"),
+    [
+        ([0, 1, 2, 3, 4], [0, 0.25, 0.5, 0.75, 1]),  # five blocks, or the lens rows of four
+        ([0, 1], [0, 1]),  # the lens rows of one block
+        ([0], [0]),  # one block
+        ([0, 1, 2, 0, 1], [0, 0.5, 1, 0, 0.5]),  # drops, then swaps: each at the depth of its first layer
+    ],
+)
+def test_depth_runs_from_0_to_1(layers, depths):
+    assert tables.with_keys(table_of(*layers), "toy")["depth"].tolist() == depths
+
+
+def test_details_keep_all_digits_and_the_parameters_of_the_run():
+    details = pd.DataFrame({"sequence": [0, 1], "layer": [0, 0], "x": [1 / 3, np.pi]})
+    tables.save("slug", "toy", table_of(0), details, corpus="bundled", context=256)
+    tables.save("slug", "toy", table_of(0), details, detail="neurons")
+    folder = paths.results("toy")
+    read = pd.read_parquet(folder / "slug.sequences.parquet")
+    pd.testing.assert_frame_equal(read, details)
+    assert read.attrs == {"slug": "slug", "model": "toy", "corpus": "bundled", "context": 256}
+    assert (folder / "slug.neurons.parquet").is_file()
+
+
+def test_the_same_call_gives_the_same_bytes():
+    details = pd.DataFrame({"sequence": [0, 1], "x": [1 / 3, np.pi]})
+    tables.save("slug", "toy", table_of(0, 1), details, seed=0)
+    first = files("toy")
+    tables.save("slug", "toy", table_of(0, 1), details.copy(), seed=0)
+    assert files("toy") == first
+    assert set(first) == {"slug.csv", "slug.sequences.parquet"}
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(monkeypatch):
+    tables.save("slug", "toy", table_of(0, 1))
+    before = files("toy")
+
+    def fails_halfway(self, path, **options):
+        path.write_text("model,lay")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", fails_halfway)
+    with pytest.raises(OSError, match="disk full"):
+        tables.save("slug", "toy", table_of(0, 1, 2))
+    assert files("toy") == before
+
+
+def test_a_file_appears_only_when_it_is_complete(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with tables.writing(path) as temporary:
+        temporary.write_text("half")
+        assert not path.exists() and temporary.parent == path.parent
+    assert path.read_text() == "half"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_who_is_reading_the_old_file_does_not_see_it_change(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with path.open() as reader:
+        with tables.writing(path) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"
+    assert path.read_text() == "new"
+
+
+def test_a_table_that_was_never_made_is_missing():
+    with pytest.raises(FileNotFoundError):
+        tables.load("slug", "toy")
+
+
+def test_saving_does_not_change_what_it_was_given():
+    given = table_of(0, 1)
+    tables.save("slug", "toy", given)
+    assert list(given) == ["layer", "x"]
+
+
+def test_tables_call_a_model_what_its_folder_is_called(tmp_path):
+    saved = tables.save("slug", "owner/name@step1", table_of(0))
+    assert saved["model"].tolist() == ["owner--name@step1"]
+    assert (tmp_path / "results" / "owner--name@step1" / "slug.csv").is_file()

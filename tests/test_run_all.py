@@ -167,7 +167,7 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, 
     captured = capsys.readouterr()
     errors = [line for line in captured.err.splitlines() if line.startswith("run_all.sh:")]
     assert status == 1
-    assert "01_bad.ipynb" in errors[0] and "cell 2" in errors[0] and "ValueError: the moon is down" in errors[0]
+    assert "01_bad.ipynb" in errors[0] and "cell 3" in errors[0] and "ValueError: the moon is down" in errors[0]
     assert "02_idle.ipynb" in errors[1] and "without writing" in errors[1]
     assert len(errors) == 2 and "Traceback" not in captured.err
     assert "03_good" in captured.out
@@ -186,7 +186,8 @@ def _write_notebook(path: Path, source: str, leave_out: str = "") -> None:
     names = [name for name in parameters if name not in ("models", leave_out)]
     cells = [new_code_cell("\n".join(f"{name} = {parameters[name]!r}" for name in names)), new_code_cell(source)]
     cells[0].metadata["tags"] = ["parameters"]
-    nbformat.write(new_notebook(cells=cells), path)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
 
 
 BAD_OPTIONS = {

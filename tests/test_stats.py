@@ -150,3 +150,9 @@ def test_rows_number_the_sequences_of_a_batch_from_its_first():
         "x": [0.5, 1.5],
         "right": [1.0, 0.0],
     }
+
+
+def test_a_ratio_without_any_denominator_is_empty_everywhere():
+    table = pd.DataFrame({"sequence": [0, 1], "layer": [0, 0], "hits": [0.0, 1.0], "tries": [0.0, 0.0]})
+    summary = stats.summarise(table, ratios={"rate": ("hits", "tries")})
+    assert summary[["rate", "rate_low", "rate_high"]].isna().all(axis=None)

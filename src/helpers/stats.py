@@ -68,7 +68,8 @@ def _interval(measure: str, values: Float[np.ndarray, "key resample"]) -> dict[s
     """The mean and its percentile interval, as columns."""
     mean, resampled = values[:, 0], values[:, 1:]
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    bounds = np.full((2, len(mean)), np.nan)
     known = ~np.isnan(mean)
-    low[known], high[known] = np.nanpercentile(resampled[known], [tail, 100 - tail], axis=1)
-    return {measure: mean, f"{measure}_low": low, f"{measure}_high": high}
+    if known.any():
+        bounds[:, known] = np.nanpercentile(resampled[known], [tail, 100 - tail], axis=1)
+    return {measure: mean, f"{measure}_low": bounds[0], f"{measure}_high": bounds[1]}

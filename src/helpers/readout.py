@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+CHUNK_ROWS = 512  # rows of one matrix product, at least: enough to run it at the processor's rate
 CHUNK_ELEMENTS = 2**21
-CHUNK_ROWS = 256
+BLOCK_ELEMENTS = 2**18  # logits reduced at once: 1 MB, which a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -83,27 +84,39 @@ class Unembedding:
         return (cross_entropy - reference.predictions.entropy_nats).clamp(min=0)
 
     def _read(self, hidden, labels, expected: bool):
-        rows = max(CHUNK_ROWS, CHUNK_ELEMENTS // self.weight.shape[1])
+        """Chunk by chunk through one buffer: the logits of all positions never exist at the same time."""
+        n_vocab = self.weight.shape[1]
+        rows = max(CHUNK_ROWS, CHUNK_ELEMENTS // n_vocab)
+        buffer = hidden.new_empty(min(rows, labels.numel()), n_vocab)
         chunks = zip(hidden.flatten(0, -2).split(rows), labels.flatten().split(rows), strict=True)
-        columns = zip(*(self._read_chunk(h, label, expected) for h, label in chunks), strict=True)
+        columns = zip(*(self._read_chunk(h, label, expected, buffer) for h, label in chunks), strict=True)
         *fields, direction, bias = (torch.cat(column).unflatten(0, labels.shape) for column in columns)
         return Predictions(*fields), direction, bias
 
-    def _read_chunk(self, hidden: Float[Tensor, "row d_model"], labels: Int[Tensor, "row"], expected: bool):
-        logits = torch.addmm(self.bias, hidden, self.weight).float()
-        largest, top1 = logits.max(-1)
-        label = logits.gather(-1, labels[:, None]).squeeze(-1)
-        logits -= largest[:, None]
-        weights = logits.exp()
-        total = weights.sum(-1)
+    def _read_chunk(self, hidden: Float[Tensor, "row d_model"], labels: Int[Tensor, "row"], expected: bool, buffer):
+        logits = torch.addmm(self.bias, hidden, self.weight, out=buffer[: len(hidden)]).float()
+        block = max(1, BLOCK_ELEMENTS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+        parts = [_reduce(rows, label) for rows, label in zip(logits.split(block), labels.split(block), strict=True)]
+        largest, top1, label_logit, total, weighted = (torch.cat(part) for part in zip(*parts, strict=True))
         log_total = total.log()
-        entropy = log_total - torch.linalg.vecdot(weights, logits) / total
         log_normaliser = largest + log_total
-        fields = (top1, 1 / total, entropy, log_normaliser - label, log_normaliser, top1 == labels)
+        entropy = log_total - weighted / total
+        fields = (top1, 1 / total, entropy, log_normaliser - label_logit, log_normaliser, top1 == labels)
         if not expected:
             return *fields, total.new_empty(len(total), 0), total
-        direction = weights @ self.weight.float().T / total[:, None]
-        return *fields, direction, weights @ self.bias.float() / total
+        probabilities = logits.exp_() / total[:, None]  # _reduce has subtracted the largest logit in place
+        return *fields, probabilities @ self.weight.float().T, probabilities @ self.bias.float()
+
+
+def _reduce(logits: Float[Tensor, "row vocab"], labels: Int[Tensor, "row"]) -> tuple[Tensor, ...]:
+    """Largest logit, its token, the label's logit, and with l = logits - largest: sum exp(l) and sum l exp(l).
+
+    A few rows at a time, so that they stay in the processor's cache; leaves l in ``logits``.
+    """
+    largest, top1 = logits.max(-1)
+    label_logit = logits.gather(-1, labels[:, None]).squeeze(-1)
+    weights = logits.sub_(largest[:, None]).exp()
+    return largest, top1, label_logit, weights.sum(-1), torch.linalg.vecdot(weights, logits)
 
 
 def predicted_positions(residual: Float[Tensor, "*rows pos d_model"]) -> Float[Tensor, "*rows pos-2 d_model"]:

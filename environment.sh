@@ -48,8 +48,10 @@ update_venv() {
 environment=$(active_environment)
 if [ -n "$environment" ]; then
     python=$environment/bin/python
+    [ -x "$python" ] || fail "the active environment $environment has no bin/python: run 'deactivate' and try again"
     "$python" -P "$root/src/helpers/requirements.py" || exit 1
 else
     update_venv
     python=$root/.venv/bin/python
 fi
+export PYTHONPATH="$root/src${PYTHONPATH:+:$PYTHONPATH}" # this checkout, whatever another one has installed

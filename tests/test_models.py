@@ -234,10 +234,21 @@ def test_output_folder_is_named_after_the_model():
     assert paths.results("gpt2") == paths.output() / "results" / "gpt2"
 
 
+def test_a_single_word_means_a_folder_only_if_that_holds_a_model(tmp_path, monkeypatch):
+    (tmp_path / "pocket").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert paths.model_folder("pocket") == "pocket"
+    assert sources.find("pocket").folder == paths.BUNDLED_MODELS / "pocket"
+    assert paths.model_folder("./pocket") != "pocket"
+    shutil.copy(paths.BUNDLED_MODELS / "pocket" / "config.json", tmp_path / "pocket")
+    assert paths.model_folder("pocket") == paths.model_folder("./pocket")
+
+
 def test_two_local_folders_of_the_same_name_do_not_share_output(tmp_path, monkeypatch):
     first, second = tmp_path / "a" / "final", tmp_path / "b" / "final"
     first.mkdir(parents=True)
     second.mkdir(parents=True)
+    (first / "config.json").write_text("{}")
     names = {paths.model_folder(str(folder)) for folder in (first, second)}
     assert len(names) == 2
     assert all(re.fullmatch(r"final-[0-9a-f]{6}", name) for name in names)
@@ -296,7 +307,7 @@ def test_refuses_an_unknown_alias_and_lists_those_there_are(name):
 
 @pytest.mark.parametrize("name", ["", "@untrained", "@main"])
 def test_refuses_a_name_without_a_model(name):
-    assert "empty" in refusal(name)
+    assert "incomplete" in refusal(name)
 
 
 def test_refuses_a_revision_the_bundled_model_does_not_have():

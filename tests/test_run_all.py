@@ -16,6 +16,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import options, paths, pipeline, run_record
+from helpers.errors import InputError
 
 SLUGS = ("layer_lesion", "local_attention", "logit_lens", "prediction_suppression_neurons", "mlp_norm")
 SMALL = ["--tokens", "256", "--context", "64"]
@@ -206,6 +207,15 @@ BAD_OPTIONS = {
     "a model that is nowhere": (["--model", "no/such/folder"], "no/such/folder"),
     "an alias that does not exist": (["--model", "gpt5"], "gpt5"),
     "a corpus that is nowhere": (["--corpus", "no_such.txt"], "no_such.txt"),
+    "an empty model name": (["--model", ""], "--model is empty"),
+    "an empty corpus": (["--corpus", ""], "--corpus is empty"),
+    "an empty output folder": (["--output", ""], "--output is empty"),
+    "a name that ends where a revision should be": (["--model", "pocket@"], "incomplete"),
+    "a revision without a model": (["--model", "@step10"], "incomplete"),
+    "a negative seed": (["--seed", "-1"], "--seed -1"),
+    "a device without memory": (["--device", "meta"], "meta"),
+    "no experiment at all": (["--only", ","], "names no experiment"),
+    "a preset that is a path": (["--preset", "../presets/pocket"], "no preset"),
     "refresh with another choice": (["--refresh", "--tokens", "100"], "--refresh"),
 }
 
@@ -213,7 +223,8 @@ BAD_OPTIONS = {
 @pytest.mark.parametrize("case", BAD_OPTIONS)
 def test_bad_input_is_one_line_that_names_it(case, tmp_path, monkeypatch, capsys):
     arguments, expected = BAD_OPTIONS[case]
-    assert run(monkeypatch, tmp_path, *arguments) == 2
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    assert pipeline.main(arguments) == 2
     captured = capsys.readouterr()
     assert expected in captured.err
     assert captured.err.count("\n") == 1 and captured.err.startswith("run_all.sh: ")
@@ -251,9 +262,39 @@ def test_options_win_over_the_preset_and_the_preset_over_the_defaults():
     assert (chosen.tokens, chosen.context, chosen.models, chosen.dtype) == (77, 512, ["gpt2"], "float32")
 
 
-def test_a_damaged_record_counts_as_none(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "content",
+    [b'{"experiments": {', b"[[]]", b'{"experiments": []}', b'{"experiments": {"mlp_norm": null}}', b"\xff\xfe", b"3"],
+)
+def test_a_damaged_record_counts_as_none(content, tmp_path, monkeypatch):
     monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
     paths.results("pocket").mkdir(parents=True)
-    (paths.results("pocket") / "run.json").write_text('{"experiments": {')
-    assert run_record.read("pocket") == {}
+    (paths.results("pocket") / "run.json").write_bytes(content)
+    assert not run_record.read("pocket").get("experiments")
     assert not run_record.is_current("pocket", "mlp_norm", {})
+
+
+def test_an_output_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "results").write_text("a file where a folder should be")
+    assert run(monkeypatch, tmp_path, "--only", "mlp_norm", *SMALL) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and "check --output" in captured.err
+
+
+def test_a_corpus_with_an_at_sign_is_found_from_the_notebooks_folder(tmp_path, monkeypatch):
+    (tmp_path / "a@b.txt").write_text("one word after another " * 200)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    (job,) = pipeline.plan("pocket", options.read(["--corpus", "a@b.txt", "--only", "mlp_norm", *SMALL]))
+    assert job.parameters["corpus"] == str(tmp_path / "a@b.txt")
+
+
+@pytest.mark.parametrize("line", ["tokens: 5k", "models: pocket", "control: no", "seed: none", "speed: 3"])
+def test_a_preset_with_a_wrong_value_is_refused(line, tmp_path, monkeypatch):
+    preset = (paths.PRESETS / "pocket.yaml").read_text()
+    key = line.split(":")[0]
+    kept = [row for row in preset.splitlines() if not row.startswith(f"{key}:")]
+    monkeypatch.setattr(paths, "PRESETS", tmp_path)
+    (tmp_path / "mine.yaml").write_text("\n".join([*kept, line]))
+    with pytest.raises(InputError, match=key):
+        options.read(["--preset", "mine"])

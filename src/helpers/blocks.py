@@ -53,10 +53,16 @@ def run_block(
 
 
 def run_order(
-    bridge: TransformerBridge, tokens: Int[Tensor, "batch pos"], order: Iterable[int]
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "batch pos"],
+    order: Iterable[int],
+    inputs: list[BlockInputs] | None = None,
 ) -> Float[Tensor, "batch pos vocab"]:
-    """Logits when the blocks run in ``order``: some left out, exchanged, or repeated."""
-    inputs = record_inputs(bridge, tokens)
+    """Logits when the blocks run in ``order``: some left out, exchanged, or repeated.
+
+    ``inputs`` are those recorded for sequences of this length; without them they are recorded first.
+    """
+    inputs = inputs or record_inputs(bridge, tokens)
     residual = embed(bridge, tokens)
     for layer in order:
         residual = run_block(bridge, layer, residual, inputs)

@@ -6,6 +6,7 @@ spaced, so that a small sample sees all of it; of a stream the first ones are ta
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -111,14 +112,14 @@ def _take(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
 def _from_disk(corpus: str) -> Iterator[str]:
     path = paths.PASSAGES if corpus == "bundled" else Path(corpus).expanduser()
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.suffix in READERS and file.is_file())
+        files = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS and file.is_file())
     else:
         files = [path]
     if not corpus or not path.exists():
         raise InputError(f"no corpus {corpus}: give 'bundled', a {_endings()} file, a folder of them, or hf:NAME")
-    if not files or files[0].suffix not in READERS:
+    if not files or files[0].suffix.lower() not in READERS:
         raise InputError(f"corpus {corpus} holds no {_endings()} file: convert the text to one of these")
-    documents = [text for file in files for text in READERS[file.suffix](file) if text.strip()]
+    documents = [text for file in files for text in READERS[file.suffix.lower()](file) if text.strip()]
     if not documents:
         raise InputError(f"corpus {corpus} is empty: give a file with text in it")
     return iter(documents)
@@ -178,7 +179,7 @@ def _texts(value: object, source: str) -> Iterator[str]:
     if value is None:
         return
     if not isinstance(value, str):
-        raise InputError(f"{source}: column holds {type(value).__name__}, not text; choose the column with the text")
+        raise InputError(f"{source}: the column holds {type(value).__name__}, not text; give one that holds text")
     if value.strip():
         yield value
 
@@ -192,6 +193,7 @@ def _from_hub(name: str) -> Iterator[str]:
     import datasets  # takes seconds, and only this source needs it
 
     datasets.disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its retries; the failure itself is reported
     try:
         rows = datasets.load_dataset(match["name"], match["config"], split="train", streaming=True)
         for row in rows:

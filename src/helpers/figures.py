@@ -12,6 +12,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from helpers import paths
 from helpers.neurons import KURTOSIS_THRESHOLD
@@ -32,7 +33,8 @@ STYLE = {
     "figure.constrained_layout.use": True,
     "figure.dpi": 100,
     "grid.color": "0.9",
-    "legend.frameon": False,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 1,
     "savefig.dpi": 160,
     "svg.hashsalt": "stages-of-inference",
 }
@@ -53,7 +55,7 @@ def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
             if control is not None:
                 twin = _known(_only(control, intervention), column)
                 curve(ax, twin, column, GREY, f"{intervention}, untrained", style)
-            curve(ax, _only(table, intervention), column, colour, intervention)
+            curve(ax, _only(table, intervention), column, colour, intervention, style)
         ax.set(xlabel=BLOCK_DEPTH, ylabel=label, yscale="log" if column == "kl_nats" else "linear")
     for ax in axes[:2]:
         ax.set_ylim(0, 1.05)
@@ -88,7 +90,8 @@ def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figu
     _curves(series, table, control)
     axes[0].set(xlabel=LENS_DEPTH, ylabel="KL(final || row) [nats]", ylim=(0, None))
     axes[1].set(xlabel=LENS_DEPTH, ylabel="entropy [bits]", ylim=(0, None))
-    axes[0].legend()
+    for ax in axes:
+        ax.legend()
     return figure
 
 
@@ -136,7 +139,7 @@ def neuron_kurtosis(
         ax.fill_between(limits.index / last, limits[0.001], limits[0.999], color=GREY, alpha=0.35, lw=0)
         ax.plot([], [], color=GREY, lw=6, alpha=0.35, label="untrained (99.8 % of neurons)")
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(neurons))
-    for sign, colour, label in ((1, BLUE, "skew > 0 (predict)"), (-1, ORANGE, "skew < 0 (suppress)")):
+    for sign, colour, label in ((1, BLUE, "skew > 0"), (-1, ORANGE, "skew < 0")):
         some = np.sign(neurons["skew"]) == sign
         x = (neurons["layer"] + jitter)[some] / last
         ax.scatter(x, neurons["kurtosis"][some], s=3, color=colour, alpha=0.6, label=label, rasterized=True)
@@ -162,7 +165,11 @@ def mlp_norm(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure
     _curves(series, table, control)
     axes[0].set(xlabel=BLOCK_DEPTH, ylabel="mean L2 norm per token", yscale="log")
     axes[1].set(xlabel=BLOCK_DEPTH, ylabel="norm / norm of the residual stream", yscale="log")
-    axes[1].legend(handles=axes[0].get_lines()[-3:] + axes[0].get_lines()[:1] * (control is not None))
+    axes[1].legend(handles=[line for line in axes[0].get_lines() if not line.get_label().startswith("_")])
+    for ax in axes:
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+        ax.yaxis.set_minor_formatter("{x:g}")
     return figure
 
 
@@ -201,16 +208,19 @@ def _only(table: pd.DataFrame, intervention: str) -> pd.DataFrame:
 
 
 def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows whose interval says anything: a ratio of two chance accuracies can be anywhere."""
-    return table[table[f"{column}_high"] - table[f"{column}_low"] < 1]
+    """The table if its intervals say anything, else nothing: a ratio of two chance accuracies can be anywhere."""
+    width = table[f"{column}_high"] - table[f"{column}_low"]
+    return table if (width < 1).all() else table.iloc[:0]
 
 
 def _curves(series: list[tuple], table: pd.DataFrame, control: pd.DataFrame | None) -> None:
-    """Draw measures on their axes, the untrained twin's in grey below; one grey entry in each legend."""
+    """Draw measures on their axes, the untrained twin's in grey with the same dashes and one legend entry."""
     drawn: list[Axes] = []
-    for ax, column, _, _ in series if control is not None else []:
-        style = ("-", "--", ":")[drawn.count(ax)]
-        curve(ax, control, column, GREY, None if ax in drawn else "untrained", style)
-        drawn.append(ax)
     for ax, column, colour, label in series:
-        curve(ax, table, column, colour, label)
+        style = ("-", "--", ":")[drawn.count(ax)]
+        curve(ax, table, column, colour, label, style)
+        drawn.append(ax)
+        if control is not None:
+            curve(ax, control, column, GREY, "untrained" if drawn.count(ax) == 1 else None, style).lines[-1].set_zorder(
+                1
+            )

@@ -59,9 +59,17 @@ def torch_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if device.startswith("meta"):
+            raise RuntimeError("holds no values")
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device {device!r} is not available here: use cpu, or auto to choose") from None
+
+
+def count_parameters(source: Source) -> int:
+    """Parameters of the model as Hugging Face builds it; nothing is loaded."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(_config(source)).num_parameters()
 
 
 def context_limit(bridge: TransformerBridge) -> int:
@@ -73,7 +81,9 @@ def _config(source: Source):
     try:
         config = AutoConfig.from_pretrained(source.folder)
     except Exception as error:  # a field of the wrong type has an exception of its own
-        raise InputError(f"{source.name}: config.json cannot be used ({reason(error)})") from None
+        raise InputError(
+            f"{source.name}: config.json cannot be used, download or save the model again ({reason(error)})"
+        ) from None
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(f"{source.name} is a {config.model_type} model, not a causal decoder: choose a GPT-like one")
     if config.get_text_config().num_hidden_layers < 1:

@@ -24,7 +24,7 @@ def moments(bridge: TransformerBridge) -> pd.DataFrame:
     unembedding = unit_columns(bridge.W_U)
     frames = []
     for layer in range(bridge.cfg.n_layers):
-        kurtosis, skew = cosine_moments(_output_weights(bridge, layer), unembedding)
+        kurtosis, skew = cosine_moments(output_weights(bridge, layer), unembedding)
         values = {"kurtosis": kurtosis.cpu().numpy(), "skew": skew.cpu().numpy()}
         frames.append(pd.DataFrame({"layer": layer, "neuron": range(len(kurtosis)), **values}))
     return pd.concat(frames, ignore_index=True)
@@ -81,7 +81,8 @@ def _central_moments(values: Float[Tensor, "direction vocab"]) -> Float[Tensor, 
     return torch.stack([squares.mean(-1), (squares * centred).mean(-1), (squares**2).mean(-1)])
 
 
-def _output_weights(bridge: TransformerBridge, layer: int) -> Float[Tensor, "neuron d_model"]:
+def output_weights(bridge: TransformerBridge, layer: int) -> Float[Tensor, "neuron d_model"]:
+    """What each neuron of a layer writes to the residual stream; ``InputError`` where there is no dense MLP."""
     weights = getattr(bridge.blocks[layer].mlp, "W_out", None)
     if weights is None:
         raise InputError(

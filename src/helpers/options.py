@@ -13,6 +13,8 @@ from helpers.errors import InputError
 
 PROGRAM = "run_all.sh"
 DEFAULTS = {"device": "auto", "dtype": "float32", "batch_size": "auto", "seed": 0}
+CONTROLS = ("none", "untrained")
+EXAMPLES = {"models": ["gpt2"], "corpus": "bundled", "tokens": 20000, "context": 256, "control": "none", "seed": 0}
 PRESET_KEYS = ("models", "corpus", "tokens", "context", "control", *DEFAULTS)
 
 
@@ -33,7 +35,7 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     option("--tokens", type=int, metavar="N", help="evaluate on about N tokens")
     option("--context", type=int, metavar="N", help="tokens per sequence, BOS included")
     option("--only", metavar="SLUG[,SLUG]", help="some experiments only")
-    option("--control", choices=["none", "untrained"], help="also run the model's untrained twin")
+    option("--control", choices=CONTROLS, help="also run the model's untrained twin")
     option("--device", metavar="D", help="auto, cpu, cuda, ...")
     option("--dtype", choices=["float32", "bfloat16", "float16"])
     option("--batch-size", metavar="N", help="sequences at once: a number, or auto")
@@ -43,6 +45,9 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     option("--refresh", action="store_true", help="rerun pocket and rewrite the committed notebooks' outputs")
     option("--list", action="store_true", help="print the jobs and stop")
     options = parser.parse_args(arguments)
+    for name, value in vars(options).items():
+        if value == "" or (name == "model" and "" in (value or [])):
+            parser.error(f"--{name.replace('_', '-')} is empty")
     preset = read_preset(options.preset)
     options.context_is_given = options.context is not None
     options.models = options.model or preset["models"]
@@ -51,6 +56,10 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
             setattr(options, key, preset[key])
     options.notebooks = experiment_notebooks(options.only)
     options.batch_size = _batch_size(options.batch_size)
+    if not 0 <= options.seed < 2**32:
+        parser.error(f"--seed {options.seed} is not between 0 and {2**32 - 1}")
+    if options.control not in CONTROLS:
+        parser.error(f"control {options.control!r} is not one of {', '.join(CONTROLS)}")
     if options.refresh:
         _check_refresh(parser, arguments)
     return options
@@ -58,16 +67,21 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def read_preset(name: str) -> dict[str, Any]:
     """``presets/<name>.yaml`` over the defaults; every key is known and none is missing."""
-    path = paths.PRESETS / f"{name}.yaml"
-    if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in paths.PRESETS.glob("*.yaml")))
-        raise InputError(f"no preset {name!r}: there are {known}")
+    known = {file.stem: file for file in sorted(paths.PRESETS.glob("*.yaml"))}
+    if name not in known:
+        raise InputError(f"no preset {name!r}: there are {', '.join(known)} (files in {paths.PRESETS})")
     try:
-        preset = DEFAULTS | yaml.safe_load(path.read_text(encoding="utf8"))
-    except (yaml.YAMLError, TypeError) as error:
-        raise InputError(f"preset {path} is not a YAML mapping: {error}") from None
+        content = yaml.safe_load(known[name].read_text(encoding="utf8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"preset {known[name]} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"preset {known[name]} is not a YAML mapping of options")
+    preset = DEFAULTS | content
     if wrong := set(preset) ^ set(PRESET_KEYS):
-        raise InputError(f"preset {path} has unknown or missing keys: {', '.join(sorted(wrong))}")
+        raise InputError(f"preset {known[name]} has unknown or missing keys: {', '.join(map(str, sorted(wrong)))}")
+    for key, example in EXAMPLES.items():
+        if type(preset[key]) is not type(example):
+            raise InputError(f"preset {known[name]}: {key} is {preset[key]!r}, it should be like {example!r}")
     return preset
 
 
@@ -77,7 +91,9 @@ def experiment_notebooks(only: str | None = None) -> list[Path]:
     notebooks = {slug: path for slug, path in notebooks.items() if not path.name.startswith("00")}
     if only is None:
         return list(notebooks.values())
-    wanted = [slug.strip() for slug in only.split(",")]
+    wanted = [slug.strip() for slug in only.split(",") if slug.strip()]
+    if not wanted:
+        raise InputError(f"--only names no experiment: there are {', '.join(notebooks)}")
     if unknown := [slug for slug in wanted if slug not in notebooks]:
         raise InputError(f"no experiment {unknown[0]!r}: there are {', '.join(notebooks)}")
     return [path for slug, path in notebooks.items() if slug in wanted]

@@ -32,13 +32,29 @@ def results(model: str) -> Path:
     return output() / "results" / model_folder(model)
 
 
+def is_model_folder(name: str) -> bool:
+    """Whether a name means a local folder: an existing path, or in one word a folder that holds a model.
+
+    In one word, so that ``pocket`` or ``gpt2`` is not mistaken for a folder of figures of that name.
+    """
+    folder = Path(name).expanduser()
+    if not name or not folder.is_dir():
+        return False
+    return (
+        len(Path(name).parts) > 1
+        or name[0] in ".~"
+        or any(folder.glob("config.json"))
+        or any(folder.glob("*/config.json"))
+    )
+
+
 def split_model_name(name: str) -> tuple[str, str]:
     """Split ``base@suffix`` into the base and the suffix with its ``@``; an existing folder is all base.
 
     The suffix may be a revision, ``untrained``, or both (``base@revision@untrained``).
     """
     base, suffix = name, ""
-    while not Path(base).expanduser().is_dir() and "@" in base:
+    while not is_model_folder(base) and "@" in base:
         base, _, last = base.rpartition("@")
         suffix = f"@{last}{suffix}"
     return base, suffix
@@ -51,8 +67,7 @@ def model_folder(name: str) -> str:
     hex digits of its absolute path (two checkpoints called ``final`` do not collide); ``@...`` stays.
     """
     base, suffix = split_model_name(name)
-    folder = Path(base).expanduser()
-    if folder.is_dir():
-        path = folder.resolve()
+    if is_model_folder(base):
+        path = Path(base).expanduser().resolve()
         base = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
     return base.replace("/", "--") + suffix.replace("/", "--")

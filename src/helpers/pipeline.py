@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import execution, options, paths, run_record, sources
+from helpers import options, paths, run_record, sources
 from helpers.errors import InputError
 from helpers.options import PROGRAM, slug_of
 
@@ -53,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"{PROGRAM}: {error.filename or 'output'}: {error.strerror or error}; check --output", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -63,7 +66,7 @@ def run(chosen: Namespace) -> int:
     if chosen.output:
         os.environ[paths.OUTPUT_VARIABLE] = str(Path(chosen.output).expanduser().resolve())
     _check_output()
-    models = [_absolute(model) for model in chosen.models]
+    models = list(dict.fromkeys(_absolute_model(model) for model in chosen.models))
     jobs = [job for model in models for job in plan(model, chosen)]
     todo = [job for job in jobs if chosen.force or chosen.refresh or not job.is_current()]
     if chosen.list:
@@ -79,15 +82,15 @@ def run(chosen: Namespace) -> int:
 
 def plan(model: str, chosen: Namespace) -> list[Job]:
     """Load and check one model and its text, save the tokens, and say what is to be run on it."""
-    from helpers import corpus, models  # these load torch: only after the options are known to be good
-
     source = sources.find(model)
+    from helpers import corpus, models  # these load torch: only after what is cheap to check is good
+
     bridge = models.load(model, chosen.device, chosen.dtype, chosen.seed)
     context = chosen.context
     if context > models.context_limit(bridge) and not chosen.context_is_given:
         context = models.context_limit(bridge)
         _note(f"{model}: context lowered to the model's limit of {context} tokens")
-    text_source = chosen.corpus if chosen.corpus == "bundled" else _absolute(chosen.corpus)
+    text_source = _absolute_corpus(chosen.corpus)
     tokens = corpus.windows(bridge, text_source, chosen.tokens, context)
     if len(tokens) < max(1, chosen.tokens // context):
         _note(f"{model}: corpus {chosen.corpus} has only {len(tokens)} sequences of {context} tokens; all are used")
@@ -107,7 +110,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
         "revision": source.revision,
         "architecture": bridge.cfg.architecture,
         "n_layers": bridge.cfg.n_layers,
-        "n_parameters": sum(parameter.numel() for parameter in bridge.original_model.parameters()),
+        "n_parameters": models.count_parameters(source),
         "device": str(models.torch_device(chosen.device)),
         "parameters": parameters,
         "files": source.file_hashes(),
@@ -121,6 +124,8 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
 
 
 def _job(model: str, notebook: Path, parameters: dict[str, Any], facts: dict[str, Any]) -> Job:
+    from helpers import execution  # loads papermill
+
     if unknown := set(parameters) - execution.parameter_names(notebook):
         raise InputError(
             f"{notebook.name} has no parameter {', '.join(sorted(unknown))}: add it to its parameters cell"
@@ -138,7 +143,7 @@ def _run_jobs(jobs: list[Job], refresh: bool) -> list[Job]:
     from tqdm import tqdm
 
     failures = []
-    with tqdm(jobs, unit="notebook", disable=not jobs, leave=False) as bar:
+    with tqdm(jobs, unit="notebook", disable=None if jobs else True, leave=False) as bar:
         for job in bar:
             bar.set_description(job.title)
             try:
@@ -152,6 +157,8 @@ def _run_jobs(jobs: list[Job], refresh: bool) -> list[Job]:
 
 def run_job(job: Job, refresh: bool = False) -> None:
     """Execute one notebook and record what it made. Raises ``InputError`` with notebook, cell and cause."""
+    from helpers import execution
+
     start = time.time()
     offline = not job.parameters["corpus"].startswith("hf:")
     execution.execute(job.notebook, job.executed, {} if refresh else job.parameters, offline)
@@ -171,6 +178,8 @@ def run_job(job: Job, refresh: bool = False) -> None:
 
 def _refresh_introduction() -> None:
     """Rewrite the outputs of the notebook that makes no figure."""
+    from helpers import execution
+
     for notebook in paths.NOTEBOOKS.glob("00_*.ipynb"):
         executed = paths.results("pocket") / "notebooks" / notebook.name
         execution.execute(notebook, executed, {}, offline=True)
@@ -196,11 +205,15 @@ def _print_summary(jobs: list[Job], ran: list[Job]) -> None:
         print(f"{title:<{max(len(row[0]) for row in rows)}}  {seconds:>10}  {figure}")
 
 
-def _absolute(name: str) -> str:
-    """A local path made absolute, so that a notebook finds it from its own folder; anything else unchanged."""
+def _absolute_model(name: str) -> str:
+    """A local folder made absolute, so that a notebook finds it from its own folder; other names unchanged."""
     base, suffix = paths.split_model_name(name)
-    path = Path(base).expanduser()
-    return f"{path.resolve()}{suffix}" if path.exists() and not name.startswith("hf:") else name
+    return f"{Path(base).expanduser().resolve()}{suffix}" if paths.is_model_folder(base) else name
+
+
+def _absolute_corpus(name: str) -> str:
+    """The same for a corpus: a file or folder made absolute."""
+    return name if name == "bundled" or name.startswith("hf:") else str(Path(name).expanduser().resolve())
 
 
 def _check_output() -> None:
@@ -209,7 +222,9 @@ def _check_output() -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"output folder {folder} cannot be made: {error.strerror}") from None
+        raise InputError(
+            f"output folder {folder} cannot be made ({error.strerror}): choose another with --output"
+        ) from None
     if not os.access(folder, os.W_OK):
         raise InputError(f"output folder {folder} cannot be written to: choose another with --output")
 

@@ -22,16 +22,21 @@ def read(model: str) -> dict[str, Any]:
     """The model's record; one that is missing or damaged counts as empty."""
     try:
         record = json.loads(_path(model).read_text(encoding="utf8"))
-    except (FileNotFoundError, json.JSONDecodeError):
+        experiments = record["experiments"]
+        whole = isinstance(experiments, dict) and all(
+            {"inputs", "outputs", "seconds"} <= set(experiments[slug]) for slug in experiments
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if whole else {}
 
 
 def is_current(model: str, slug: str, inputs: dict[str, Any]) -> bool:
     """Whether the experiment has finished with exactly these inputs, and its outputs are untouched."""
-    experiment = read(model).get("experiments", {}).get(slug, {})
-    outputs = experiment.get("outputs", {})
-    return bool(outputs) and experiment.get("inputs") == inputs and outputs == hashes(map(Path, outputs))
+    experiment = read(model).get("experiments", {}).get(slug)
+    if experiment is None or experiment["inputs"] != inputs:
+        return False
+    return bool(experiment["outputs"]) and experiment["outputs"] == hashes(map(Path, experiment["outputs"]))
 
 
 def write(model: str, facts: dict[str, Any], slug: str, experiment: dict[str, Any]) -> None:

@@ -64,15 +64,16 @@ def find(name: str) -> Source:
     base, suffix = paths.split_model_name(name)
     untrained = suffix.endswith(UNTRAINED)
     revision = suffix.removesuffix(UNTRAINED).removeprefix("@") or None
-    if not base:
-        raise InputError(f"model name {name!r} is empty: give an alias, a Hub id or a folder")
+    if not base or name.endswith("@"):
+        raise InputError(f"model name {name!r} is incomplete: give an alias, a Hub id or a folder")
     folder = Path(base).expanduser()
-    if not folder.is_dir() and (paths.BUNDLED_MODELS / base / "config.json").is_file():
-        folder = paths.BUNDLED_MODELS / base
-    if folder.is_dir():
+    is_local = paths.is_model_folder(base)
+    if not is_local and (paths.BUNDLED_MODELS / base / "config.json").is_file():
+        folder, is_local = paths.BUNDLED_MODELS / base, True
+    if is_local:
         folder = _local_revision(base, folder.resolve(), revision)
     elif "/" not in base and base not in ALIASES:
-        raise InputError(f"no model {base!r}: not a folder here and not one of {', '.join(['pocket', *ALIASES])}")
+        raise InputError(f"no model {base!r}: not a model folder here and not one of {', '.join(['pocket', *ALIASES])}")
     elif base.startswith((".", "/", "~")) or base.count("/") > 1:
         raise InputError(f"no folder {base}: check the path, or give a Hub id such as openai-community/gpt2")
     else:
@@ -108,7 +109,10 @@ def _download(hub_id: str, revision: str | None, untrained: bool) -> Path:
     except HFValidationError:
         raise InputError(f"{at!r} is neither a folder here nor a Hub id (owner/name)") from None
     except LocalEntryNotFoundError:
-        raise InputError(f"{at} is not in the local cache and the Hub cannot be reached: go online once") from None
+        raise InputError(
+            f"{at} is no folder here, not in the local cache, and the Hub cannot be reached: "
+            "check the name, or go online once"
+        ) from None
     except Exception as error:  # the client lets its transport's own exceptions through
         detail = f"{type(error).__name__}: {reason(error)}"
         raise InputError(f"{at} could not be downloaded, try again ({detail})") from None

@@ -189,7 +189,7 @@ def curve(ax: Axes, table: pd.DataFrame, column: str, colour, label: str | None 
         ax.fill_between(
             ordered["depth"], ordered[f"{column}_low"], ordered[f"{column}_high"], color=colour, alpha=0.25, lw=0
         )
-    weight = {"lw": 1} if colour == GREY else {"marker": "o", "ms": 3.5}
+    weight = {"lw": 1, "zorder": 1} if colour == GREY else {"marker": "o", "ms": 3.5}
     ax.plot(ordered["depth"], ordered[column], color=colour, label=label, ls=style, **weight)
     return ax
 
@@ -221,6 +221,4 @@ def _curves(series: list[tuple], table: pd.DataFrame, control: pd.DataFrame | No
         curve(ax, table, column, colour, label, style)
         drawn.append(ax)
         if control is not None:
-            curve(ax, control, column, GREY, "untrained" if drawn.count(ax) == 1 else None, style).lines[-1].set_zorder(
-                1
-            )
+            curve(ax, control, column, GREY, "untrained" if drawn.count(ax) == 1 else None, style)

@@ -186,7 +186,7 @@ def _log_probabilities(model, tokens: Tensor) -> Tensor:
 
 
 def _check_causal(source: Source, model, probe: Tensor, expected: Tensor) -> None:
-    """Changing the last token must not change what is predicted before it, and must change what follows."""
+    """Changing the last token must not change what is predicted before it."""
     changed = probe.clone()
     changed[:, -1] = (changed[:, -1] + 1) % expected.shape[-1]
     difference = (_log_probabilities(model, changed) - expected).abs().amax(-1)

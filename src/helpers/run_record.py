@@ -8,6 +8,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,12 @@ def write(model: str, facts: dict[str, Any], slug: str, experiment: dict[str, An
         path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
 
-def hashes(files) -> dict[str, str]:
-    """sha256 by path (relative to the output folder where it lies there); empty for a missing file."""
-    found = {}
-    for file in files:
-        path = paths.output() / file
-        known = path.relative_to(paths.output()) if path.is_relative_to(paths.output()) else path
-        found[known.as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-    return found
+def hashes(files: Iterable[Path]) -> dict[str, str]:
+    """sha256 by path, which is relative to the output folder; empty for a missing file."""
+    found = {file.as_posix(): paths.output() / file for file in files}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "" for name, path in found.items()
+    }
 
 
 def source_hash(notebook: Path) -> str:

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from largest import largest_bytes
 
 from helpers import readout
 
@@ -57,7 +58,7 @@ def test_any_chunking_gives_what_all_logits_at_once_give(rows, unembedding, hidd
     }
     for name, values in expected.items():
         torch.testing.assert_close(getattr(predictions, name), values, check_dtype=False, rtol=1e-5, atol=1e-5)
-    kl = unembedding.kl_divergence(reference, other, predictions)
+    kl = reference.kl_divergence(other, predictions)
     torch.testing.assert_close(kl, (p.exp() * (p - q)).sum(-1), check_dtype=False, rtol=1e-5, atol=1e-5)
 
 
@@ -68,11 +69,28 @@ def test_a_reference_holds_the_same_predictions_as_a_reading(unembedding, hidden
         assert torch.equal(getattr(reference, name), values)
 
 
+@pytest.mark.parametrize("rows", [1, 4, 1000])
+def test_reading_twice_is_reading_once_and_once_more_scaled_and_without_bias(
+    rows, unembedding, hidden, labels, monkeypatch
+):
+    monkeypatch.setattr(readout, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(readout, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(readout, "BLOCK_ELEMENTS", 2 * VOCABULARY)
+    factor = random(3, 7, seed=6).exp()
+    own, scaled = unembedding.read_twice(hidden, factor, labels)
+    once = unembedding.read(hidden, labels)
+    once_more = unembedding.without_bias().read(hidden * factor[..., None], labels)
+    assert (factor - 1).abs().min() > 0.01
+    for name in vars(once):
+        torch.testing.assert_close(getattr(own, name), getattr(once, name), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(getattr(scaled, name), getattr(once_more, name), rtol=1e-5, atol=1e-5)
+
+
 def test_kl_is_0_against_itself_and_never_negative(unembedding, hidden, labels):
     reference = unembedding.reference(hidden, labels)
     for scale in (0, 1e-6, 1e-4, 1e-2, 1):
         near = hidden + random(3, 7, D_MODEL, seed=5, scale=scale)
-        kl = unembedding.kl_divergence(reference, near, unembedding.read(near, labels))
+        kl = reference.kl_divergence(near, unembedding.read(near, labels))
         assert (kl >= 0).all()
         if scale <= 1e-6:
             assert kl.max() < 1e-5
@@ -108,3 +126,11 @@ def test_the_unembedding_is_the_models_own(bridges):
     unembedding = readout.Unembedding.of(bridge)
     torch.testing.assert_close(hidden @ unembedding.weight + unembedding.bias, bridge.unembed(hidden))
     assert unembedding.bias.abs().max() > 0
+
+
+@pytest.mark.parametrize("what", ["read", "reference", "read_twice"])
+def test_the_logits_of_all_positions_never_exist_at_the_same_time(what):
+    hidden, labels = random(3000, 8, seed=1), torch.zeros(3000, dtype=torch.int64)
+    wide = readout.Unembedding(random(8, 5000, seed=2), random(5000, seed=3))
+    others = (hidden[:, 0], labels) if what == "read_twice" else (labels,)
+    assert largest_bytes(lambda: getattr(wide, what)(hidden, *others)) <= 4 * readout.CHUNK_ROWS * 5000

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import stats
-from helpers.batches import split
+from helpers.batches import over_sequences
 
 SLUG = "local_attention"
 OFFSETS = range(1, 6)
@@ -23,17 +23,20 @@ def sweep(
     bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
 ) -> pd.DataFrame:
     """The measures of ``local_attention`` of every layer: one row per sequence and layer."""
-    frames = []
-    for first, batch in split(bridge, tokens, batch_size):
 
-        def reduce(pattern, hook, layer, first=first):
+    def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
+        frames = []
+
+        def reduce(pattern, hook, layer):
             frames.append(stats.rows(first, local_attention(pattern), layer=layer))
 
         hooks = [
             (f"blocks.{layer}.attn.hook_pattern", partial(reduce, layer=layer)) for layer in range(bridge.cfg.n_layers)
         ]
         bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
-    return pd.concat(frames, ignore_index=True)
+        return frames
+
+    return over_sequences(bridge, tokens, measure, batch_size)
 
 
 def local_attention(pattern: Float[Tensor, "batch head query key"]) -> dict[str, Float[Tensor, "batch"]]:

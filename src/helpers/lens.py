@@ -15,7 +15,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import readout, stats
-from helpers.batches import split
+from helpers.batches import over_sequences
 
 SLUG = "logit_lens"
 
@@ -32,14 +32,15 @@ def sweep(
     Means over positions 1 .. pos-2.
     """
     names = row_names(bridge)
-    frames = []
-    for first, batch in split(bridge, tokens, batch_size):
-        kept: list[Tensor] = []
-        _run(bridge, batch, [(names[-1], lambda residual, hook, kept=kept: kept.append(residual))])
-        lens = Lens.of(bridge, kept[0], readout.labels(batch))
+
+    def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
+        final: list[Tensor] = []
+        _run(bridge, batch, [(names[-1], lambda residual, hook: final.append(residual))])
+        lens = Lens.of(bridge, final[0], readout.labels(batch))
+        frames: list[pd.DataFrame] = []
         correct: list[Tensor] = []
 
-        def reduce(residual, hook, layer, first=first, lens=lens, correct=correct):
+        def reduce(residual, hook, layer):
             row, measures = lens.row(residual)
             measures |= _flips(correct[-1] if correct else None, row.correct)
             correct.append(row.correct)
@@ -47,20 +48,24 @@ def sweep(
             frames.append(stats.rows(first, means, layer=layer))
 
         _run(bridge, batch, [(name, partial(reduce, layer=layer)) for layer, name in enumerate(names)])
-    return pd.concat(frames, ignore_index=True)
+        return frames
+
+    return over_sequences(bridge, tokens, measure, batch_size)
 
 
 @dataclass(frozen=True)
 class Lens:
-    """The model's own predictions for one batch, and how any row of the residual stream compares to them."""
+    """The model's own predictions for one batch, and how any row of the residual stream compares to them.
+
+    The two scalings of a row differ by one factor per position, so they share the product with W_U.
+    """
 
     bridge: TransformerBridge
+    unembedding: readout.Unembedding
     labels: Int[Tensor, "batch predicted"]
     final: readout.Reference
-    final_shared: readout.Reference
+    final_without_bias: readout.Reference
     scale: Float[Tensor, "batch predicted 1"]
-    own: readout.Unembedding
-    shared: readout.Unembedding
 
     @classmethod
     def of(
@@ -68,16 +73,15 @@ class Lens:
     ) -> "Lens":
         """The lens that compares with the predictions made from the ``final`` residual stream."""
         final = readout.predicted_positions(final)
-        own = readout.Unembedding.of(bridge)
-        shared, scale = own.without_bias(), norm_scale(bridge, final)
+        hidden = bridge.ln_final(final)
+        unembedding = readout.Unembedding.of(bridge)
         return cls(
             bridge=bridge,
+            unembedding=unembedding,
             labels=labels,
-            final=own.reference(bridge.ln_final(final), labels),
-            final_shared=shared.reference(centred(bridge, final) / scale, labels),
-            scale=scale,
-            own=own,
-            shared=shared,
+            final=unembedding.reference(hidden, labels),
+            final_without_bias=unembedding.without_bias().reference(hidden, labels),
+            scale=norm_scale(bridge, final),
         )
 
     def row(
@@ -86,17 +90,16 @@ class Lens:
         """Predictions read off ``residual`` and their measures at every position."""
         residual = readout.predicted_positions(residual)
         hidden = self.bridge.ln_final(residual)
-        row = self.own.read(hidden, self.labels)
-        hidden_shared = centred(self.bridge, residual) / self.scale
-        row_shared = self.shared.read(hidden_shared, self.labels)
+        to_final_scale = norm_scale(self.bridge, residual) / self.scale
+        row, row_at_final_scale = self.unembedding.read_twice(hidden, to_final_scale.squeeze(-1), self.labels)
         return row, {
-            "kl_nats": self.own.kl_divergence(self.final, hidden, row),
+            "kl_nats": self.final.kl_divergence(hidden, row),
             "entropy_bits": row.entropy_bits,
             "top1_probability": row.top1_probability,
             "top1_agreement": row.top1 == self.final.predictions.top1,
             "accuracy": row.correct,
-            "kl_nats_final_scale": self.shared.kl_divergence(self.final_shared, hidden_shared, row_shared),
-            "entropy_bits_final_scale": row_shared.entropy_bits,
+            "kl_nats_final_scale": self.final_without_bias.kl_divergence(hidden * to_final_scale, row_at_final_scale),
+            "entropy_bits_final_scale": row_at_final_scale.entropy_bits,
         }
 
 
@@ -113,7 +116,7 @@ def centred(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) 
 
 def norm_scale(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos 1"]:
     """What the final norm divides this residual by: its root mean square (of the centred one for LayerNorm)."""
-    return (centred(bridge, residual).square().mean(-1, keepdim=True) + bridge.cfg.eps).sqrt()
+    return (centred(bridge, residual).float().square().mean(-1, keepdim=True) + bridge.cfg.eps).sqrt()
 
 
 def _flips(before: Tensor | None, correct: Tensor) -> dict[str, Tensor]:

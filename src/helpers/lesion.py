@@ -14,7 +14,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import blocks, readout, stats
-from helpers.batches import rows_per_call, split
+from helpers.batches import in_parts, over_sequences, rows_per_call
 
 SLUG = "layer_lesion"
 RATIOS = {"relative_accuracy": ("accuracy", "accuracy_intact")}
@@ -31,19 +31,20 @@ def sweep(
     """
     inputs = blocks.record_inputs(bridge, tokens)
     unembedding = readout.Unembedding.of(bridge)
-    n_layers = bridge.cfg.n_layers
-    frames = []
-    for first, batch in split(bridge, tokens, batch_size, streams=2 * n_layers):
+
+    def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         labels = readout.labels(batch)
-        finals = (
-            bridge.ln_final(readout.predicted_positions(stream)) for stream in lesioned_streams(bridge, batch, inputs)
-        )
+        streams = lesioned_streams(bridge, batch, inputs)
+        finals = (bridge.ln_final(readout.predicted_positions(stream)) for stream in streams)
         intact = unembedding.reference(next(finals), labels)
+        frames = []
         for lesion, hidden in enumerate(finals):
             layer, is_swap = divmod(lesion, 2)
             measures = _compare(unembedding, intact, hidden, labels)
             frames.append(stats.rows(first, measures, layer=layer, intervention="swap" if is_swap else "drop"))
-    return pd.concat(frames, ignore_index=True)
+        return frames
+
+    return over_sequences(bridge, tokens, measure, batch_size, streams=2 * bridge.cfg.n_layers)
 
 
 def lesioned_streams(
@@ -85,15 +86,18 @@ def drop_hooks(layer: int) -> list[tuple[str, Callable]]:
 
 def _advance(bridge, layer: int, streams: Float[Tensor, "stream batch pos d_model"], inputs) -> None:
     """Run one block on all streams, in place, as many rows at a time as memory and caches like."""
-    for rows in streams.flatten(0, 1).split(rows_per_call(bridge, streams.shape[2])):
+
+    def run(_first: int, rows: Float[Tensor, "row pos d_model"]) -> None:
         rows.copy_(blocks.run_block(bridge, layer, rows, inputs))
+
+    in_parts(streams.flatten(0, 1), rows_per_call(bridge, streams.shape[2]), run)
 
 
 def _compare(unembedding, intact: readout.Reference, hidden, labels) -> dict[str, Float[Tensor, "batch"]]:
     """One lesion's measures: means over positions, one per sequence."""
     lesioned, before = unembedding.read(hidden, labels), intact.predictions
     values = {
-        "kl_nats": unembedding.kl_divergence(intact, hidden, lesioned),
+        "kl_nats": intact.kl_divergence(hidden, lesioned),
         "top1_agreement": lesioned.top1 == before.top1,
         "accuracy": lesioned.correct,
         "accuracy_intact": before.correct,

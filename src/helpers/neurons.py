@@ -16,7 +16,8 @@ from helpers.errors import InputError
 
 SLUG = "prediction_suppression_neurons"
 KURTOSIS_THRESHOLD = 10.0
-CHUNK_ELEMENTS = 2**22
+CHUNK_ROWS = 512  # directions of one matrix product
+BLOCK_ELEMENTS = 2**17  # cosines reduced at once: 1 MB in float64, which a processor's cache holds
 
 
 def moments(bridge: TransformerBridge) -> pd.DataFrame:
@@ -57,10 +58,15 @@ def cosine_moments(
 ) -> tuple[Float[Tensor, "direction"], Float[Tensor, "direction"]]:
     """Kurtosis m4 / m2**2 and skew m3 / m2**1.5 over the vocabulary of each direction's cosines.
 
-    ``unembedding`` has unit columns. Central moments in float64, a few directions at a time.
+    ``unembedding`` has unit columns. Central moments in float64; the cosines of only a few hundred
+    directions exist at a time.
     """
-    rows = max(1, CHUNK_ELEMENTS // unembedding.shape[1])
-    moments = [_central_moments((chunk @ unembedding).double()) for chunk in unit_rows(directions).split(rows)]
+    block = max(1, BLOCK_ELEMENTS // unembedding.shape[1]) if unembedding.device.type == "cpu" else CHUNK_ROWS
+    moments = [
+        _central_moments(rows.double())
+        for chunk in unit_rows(directions).split(CHUNK_ROWS)
+        for rows in (chunk @ unembedding).split(block)
+    ]
     m2, m3, m4 = torch.cat(moments, dim=1)
     return m4 / m2**2, m3 / m2**1.5
 
@@ -77,8 +83,9 @@ def unit_rows(matrix: Float[Tensor, "row column"]) -> Float[Tensor, "row column"
 
 def _central_moments(values: Float[Tensor, "direction vocab"]) -> Float[Tensor, "moment direction"]:
     centred = values - values.mean(-1, keepdim=True)
-    squares = centred**2
-    return torch.stack([squares.mean(-1), (squares * centred).mean(-1), (squares**2).mean(-1)])
+    squares = centred.square()
+    sums = squares.sum(-1), torch.linalg.vecdot(squares, centred), torch.linalg.vecdot(squares, squares)
+    return torch.stack(sums) / values.shape[-1]
 
 
 def output_weights(bridge: TransformerBridge, layer: int) -> Float[Tensor, "neuron d_model"]:

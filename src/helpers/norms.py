@@ -13,7 +13,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import stats
-from helpers.batches import split
+from helpers.batches import over_sequences
 from helpers.errors import InputError
 
 SLUG = "mlp_norm"
@@ -28,11 +28,12 @@ def sweep(
 
     Raises ``InputError`` for an architecture whose blocks add anything but attention and MLP.
     """
-    frames = []
-    for first, batch in split(bridge, tokens, batch_size):
+
+    def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
+        frames: list[pd.DataFrame] = []
         parts: dict[str, Float[Tensor, "batch pos d_model"]] = {}
 
-        def reduce(activation, hook, part, layer, first=first, parts=parts):
+        def reduce(activation, hook, part, layer):
             parts[part] = activation[:, 1:]
             if part == "after":
                 _check_sum(bridge, layer, parts)
@@ -44,7 +45,9 @@ def sweep(
             for part, name in PARTS.items()
         ]
         bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
-    return pd.concat(frames, ignore_index=True)
+        return frames
+
+    return over_sequences(bridge, tokens, measure, batch_size)
 
 
 def norms(parts: dict[str, Float[Tensor, "batch pos d_model"]]) -> dict[str, Float[Tensor, "batch"]]:

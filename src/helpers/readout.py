@@ -10,7 +10,9 @@ and the sum is the dot product of q's normalised residual with the unembedding e
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -46,10 +48,22 @@ class Reference:
     expected_direction: Float[Tensor, "*positions d_model"]
     expected_bias: Float[Tensor, "*positions"]
 
+    def kl_divergence(
+        self, hidden: Float[Tensor, "*positions d_model"], predictions: Predictions
+    ) -> Float[Tensor, "*positions"]:
+        """KL(this || predictions) in nats, where ``predictions`` were read off ``hidden`` by the same unembedding."""
+        expected_logit = torch.linalg.vecdot(self.expected_direction, hidden.float())
+        cross_entropy = predictions.log_normaliser - expected_logit - self.expected_bias
+        return (cross_entropy - self.predictions.entropy_nats).clamp(min=0)
+
 
 @dataclass(frozen=True)
 class Unembedding:
-    """The map from a normalised residual to logits: ``hidden @ weight + bias``."""
+    """The map from a normalised residual to logits: ``hidden @ weight + bias``.
+
+    Works through the positions in chunks and through one buffer: the logits of all positions never
+    exist at the same time.
+    """
 
     weight: Float[Tensor, "d_model vocab"]
     bias: Float[Tensor, "vocab"]
@@ -65,58 +79,87 @@ class Unembedding:
 
     def read(self, hidden: Float[Tensor, "*positions d_model"], labels: Int[Tensor, "*positions"]) -> Predictions:
         """The predictions at every position, from residuals that have passed the final norm."""
-        return self._read(hidden, labels, expected=False)[0]
+
+        def chunk(hidden, labels):
+            return _read(self._logits(hidden), labels)
+
+        return Predictions(*self._in_chunks(chunk, hidden, labels))
+
+    def read_twice(
+        self,
+        hidden: Float[Tensor, "*positions d_model"],
+        factor: Float[Tensor, "*positions"],
+        labels: Int[Tensor, "*positions"],
+    ) -> tuple[Predictions, Predictions]:
+        """The predictions from ``hidden``, and those from ``factor * hidden`` without bias: one product for both."""
+
+        def chunk(hidden, factor, labels):
+            product = torch.mm(hidden, self.weight, out=self._buffer[: len(hidden)]).float()
+            own = _read(product, labels, lambda logits, rows: logits + self.bias)
+            return *own, *_read(product, labels, lambda logits, rows: logits.mul_(factor[rows, None]))
+
+        columns = self._in_chunks(chunk, hidden, factor, labels)
+        half = len(columns) // 2
+        return Predictions(*columns[:half]), Predictions(*columns[half:])
 
     def reference(self, hidden: Float[Tensor, "*positions d_model"], labels: Int[Tensor, "*positions"]) -> Reference:
-        """As ``read``, with what ``kl_divergence`` needs to compare other predictions to these."""
-        predictions, direction, bias = self._read(hidden, labels, expected=True)
-        return Reference(predictions, direction, bias)
+        """As ``read``, with what is needed to compare other predictions to these."""
 
-    def kl_divergence(
-        self,
-        reference: Reference,
-        hidden: Float[Tensor, "*positions d_model"],
-        predictions: Predictions,
-    ) -> Float[Tensor, "*positions"]:
-        """KL(reference || predictions) in nats, where ``predictions = read(hidden, labels)``."""
-        expected_logit = torch.linalg.vecdot(reference.expected_direction, hidden.float())
-        cross_entropy = predictions.log_normaliser - expected_logit - reference.expected_bias
-        return (cross_entropy - reference.predictions.entropy_nats).clamp(min=0)
+        def chunk(hidden, labels):
+            logits = self._logits(hidden)
+            fields = _read(logits, labels, lambda logits, rows: logits.clone())
+            probabilities = logits.sub_(Predictions(*fields).log_normaliser[:, None]).exp_()
+            return *fields, probabilities @ self.weight.float().T, probabilities @ self.bias.float()
 
-    def _read(self, hidden, labels, expected: bool):
-        """Chunk by chunk through one buffer: the logits of all positions never exist at the same time."""
+        *fields, direction, bias = self._in_chunks(chunk, hidden, labels)
+        return Reference(Predictions(*fields), direction, bias)
+
+    def _logits(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """In float32, in the buffer: good until the next call."""
+        return torch.addmm(self.bias, hidden, self.weight, out=self._buffer[: len(hidden)]).float()
+
+    @cached_property
+    def _buffer(self) -> Float[Tensor, "row vocab"]:
         n_vocab = self.weight.shape[1]
-        rows = max(CHUNK_ROWS, CHUNK_ELEMENTS // n_vocab)
-        buffer = hidden.new_empty(min(rows, labels.numel()), n_vocab)
-        chunks = zip(hidden.flatten(0, -2).split(rows), labels.flatten().split(rows), strict=True)
-        columns = zip(*(self._read_chunk(h, label, expected, buffer) for h, label in chunks), strict=True)
-        *fields, direction, bias = (torch.cat(column).unflatten(0, labels.shape) for column in columns)
-        return Predictions(*fields), direction, bias
+        return self.weight.new_empty(max(CHUNK_ROWS, CHUNK_ELEMENTS // n_vocab), n_vocab)
 
-    def _read_chunk(self, hidden: Float[Tensor, "row d_model"], labels: Int[Tensor, "row"], expected: bool, buffer):
-        logits = torch.addmm(self.bias, hidden, self.weight, out=buffer[: len(hidden)]).float()
-        block = max(1, BLOCK_ELEMENTS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
-        parts = [_reduce(rows, label) for rows, label in zip(logits.split(block), labels.split(block), strict=True)]
-        largest, top1, label_logit, total, weighted = (torch.cat(part) for part in zip(*parts, strict=True))
-        log_total = total.log()
-        log_normaliser = largest + log_total
-        entropy = log_total - weighted / total
-        fields = (top1, 1 / total, entropy, log_normaliser - label_logit, log_normaliser, top1 == labels)
-        if not expected:
-            return *fields, total.new_empty(len(total), 0), total
-        probabilities = logits.exp_() / total[:, None]  # _reduce has subtracted the largest logit in place
-        return *fields, probabilities @ self.weight.float().T, probabilities @ self.bias.float()
+    def _in_chunks(self, run: Callable[..., tuple[Tensor, ...]], hidden: Tensor, *others: Tensor) -> list[Tensor]:
+        """Every result of ``run`` over chunks of positions, each as one tensor."""
+        flat = [hidden.flatten(0, -2), *(other.flatten() for other in others)]
+        chunks = zip(*(tensor.split(len(self._buffer)) for tensor in flat), strict=True)
+        columns = zip(*(run(*chunk) for chunk in chunks), strict=True)
+        return [torch.cat(column).unflatten(0, hidden.shape[:-1]) for column in columns]
+
+
+def _read(
+    logits: Float[Tensor, "row vocab"],
+    labels: Int[Tensor, "row"],
+    prepare: Callable[[Tensor, slice], Tensor] | None = None,
+) -> list[Tensor]:
+    """The fields of ``Predictions``, a few rows at a time, so that they stay in the processor's cache.
+
+    ``prepare`` makes the logits of some rows from what ``logits`` holds there; without it they are those,
+    and are overwritten.
+    """
+    size = max(1, BLOCK_ELEMENTS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    parts = []
+    for first in range(0, len(logits), size):
+        rows = slice(first, first + size)
+        part = prepare(logits[rows], rows) if prepare else logits[rows]
+        parts.append(_reduce(part, labels[rows]))
+    return [torch.cat(column) for column in zip(*parts, strict=True)]
 
 
 def _reduce(logits: Float[Tensor, "row vocab"], labels: Int[Tensor, "row"]) -> tuple[Tensor, ...]:
-    """Largest logit, its token, the label's logit, and with l = logits - largest: sum exp(l) and sum l exp(l).
-
-    A few rows at a time, so that they stay in the processor's cache; leaves l in ``logits``.
-    """
+    """The fields of ``Predictions``; overwrites ``logits``."""
     largest, top1 = logits.max(-1)
     label_logit = logits.gather(-1, labels[:, None]).squeeze(-1)
     weights = logits.sub_(largest[:, None]).exp()
-    return largest, top1, label_logit, weights.sum(-1), torch.linalg.vecdot(weights, logits)
+    total = weights.sum(-1)
+    log_total = total.log()
+    log_normaliser = largest + log_total
+    entropy = log_total - torch.linalg.vecdot(weights, logits) / total
+    return top1, 1 / total, entropy, log_normaliser - label_logit, log_normaliser, top1 == labels
 
 
 def predicted_positions(residual: Float[Tensor, "*rows pos d_model"]) -> Float[Tensor, "*rows pos-2 d_model"]:

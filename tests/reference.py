@@ -110,6 +110,8 @@ def layer_lesion(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
     orders = {("drop", layer): layers[:layer] + layers[layer + 1 :] for layer in layers}
     for layer in layers[:-1]:
         orders["swap", layer] = [*layers[:layer], layer + 1, layer, *layers[layer + 2 :]]
+    following = [label for sequence in tokens.tolist() for label in sequence[2:]]
+    commonest = max(sorted(set(following)), key=following.count)
     rows = []
     for number, sequence in enumerate(tokens):
         intact = raw.log_probabilities(sequence)
@@ -126,6 +128,8 @@ def layer_lesion(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
                         "top1_agreement": float(p.argmax() == q.argmax()),
                         "accuracy": float(q.argmax() == label),
                         "accuracy_intact": float(p.argmax() == label),
+                        "accuracy_commonest": float(label == commonest),
+                        "kl_noise_nats": 0.0,
                         "loss_change_nats": float(p[label] - q[label]),
                         "entropy_change_bits": entropy(q) - entropy(p),
                     }

@@ -34,6 +34,7 @@ def table_for(name: str, n_layers: int = 5, model: str = "toy", seed: int = 0) -
     layers = pd.DataFrame({"model": model, "layer": range(n_layers)})
     if name == "layer_lesion":
         layers = pd.concat([layers.assign(intervention="drop"), layers[:-1].assign(intervention="swap")])
+        layers["kl_noise_nats"] = 0.0
     layers["depth"] = layers["layer"] / max(1, n_layers - 1)
     generator = np.random.default_rng(seed)
     for column in chain.from_iterable(PANELS[name]):
@@ -178,3 +179,15 @@ def test_saving_returns_the_png_under_the_models_figures(tmp_path):
         "logit_lens_flips.png",
         "logit_lens_flips.svg",
     ]
+
+
+def test_kls_below_the_rounding_noise_are_greyed_and_others_are_not():
+    table = table_for("layer_lesion")
+    clear = figures.layer_lesion(table).axes[2]
+    assert not clear.patches and clear.get_legend() is None
+    noisy = figures.layer_lesion(table.assign(kl_noise_nats=0.5)).axes[2]
+    (span,) = noisy.patches
+    assert span.get_extents().transformed(noisy.transData.inverted()).y1 == pytest.approx(0.5)
+    assert span.get_zorder() > max(line.get_zorder() for line in noisy.lines if line.get_marker() == "o")
+    assert "rounding noise" in noisy.get_legend().get_texts()[0].get_text()
+    assert noisy.get_ylim()[0] == pytest.approx(clear.get_ylim()[0])

@@ -119,6 +119,32 @@ def test_the_sweep_looks_at_predicted_positions_only(bridges):
     assert (before["loss_change_nats"] - after["loss_change_nats"]).abs().min() > 0
 
 
+def test_rounding_noise_is_the_kl_from_the_float32_model_and_0_for_itself(checkpoints, bridges):
+    exact, tokens = bridges["neox_parallel"], some_tokens()
+    half = models.load(str(checkpoints["neox_parallel"]), dtype="bfloat16")
+    noise = lesion.sweep(half, tokens, exact=exact).groupby("sequence")["kl_noise_nats"]
+    log_p, log_q = (bridge(tokens, use_cache=False)[:, 1:-1].double().log_softmax(-1) for bridge in (exact, half))
+    expected = (log_p.exp() * (log_p - log_q)).sum(-1).mean(-1)
+    assert noise.nunique().tolist() == [1, 1, 1]
+    assert noise.first().tolist() == pytest.approx(expected.tolist(), rel=0.2)  # its own logits are rounded once more
+    assert noise.first().min() > 1e-5
+    assert (lesion.sweep(exact, tokens)["kl_noise_nats"] == 0).all()
+    assert lesion.sweep(exact, tokens, exact=exact)["kl_noise_nats"].max() < 1e-6
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_half_precision_a_lesion_of_nothing_has_kl_0(dtype, checkpoints, tmp_path):
+    """Else the small KLs of the middle would be drowned by the reading, not by the model."""
+    with torch.no_grad():
+        model = AutoModelForCausalLM.from_pretrained(checkpoints["llama"])
+        model.model.layers[1].self_attn.o_proj.weight.zero_()
+        model.model.layers[1].mlp.down_proj.weight.zero_()
+    save(model, checkpoints["llama"], tmp_path)
+    sequences = lesion.sweep(models.load(str(tmp_path), dtype=dtype), some_tokens())
+    assert sequences[(sequences["layer"] == 1) & (sequences["intervention"] == "drop")]["kl_nats"].max() < 1e-5
+    assert sequences[sequences["layer"] == 2]["kl_nats"].min() > 1e-3
+
+
 def save(model, source, folder) -> None:
     """Save an edited model with the tokenizer of its source."""
     model.save_pretrained(folder)

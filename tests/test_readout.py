@@ -6,7 +6,7 @@ import pytest
 import torch
 from largest import largest_bytes
 
-from helpers import readout
+from helpers import models, readout
 
 D_MODEL, VOCABULARY = 16, 97
 
@@ -105,11 +105,26 @@ def test_logits_far_from_0_do_not_overflow(hidden, labels):
     assert far.read(100 * hidden, labels).entropy_nats.isfinite().all()
 
 
-def test_half_precision_is_read_off_in_float32(hidden, labels, unembedding):
-    half = readout.Unembedding(unembedding.weight.bfloat16(), unembedding.bias.bfloat16())
-    predictions = half.read(hidden.bfloat16(), labels)
-    assert predictions.loss_nats.dtype == predictions.entropy_nats.dtype == torch.float32
-    torch.testing.assert_close(predictions.loss_nats, unembedding.read(hidden, labels).loss_nats, atol=0.1, rtol=0.02)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_a_model_in_half_precision_is_read_off_in_float32(dtype, checkpoints):
+    """Rounded logits would be off by hundredths, and a KL to itself by as much."""
+    bridge = models.load(str(checkpoints["phi"]), dtype=dtype)
+    unembedding = readout.Unembedding.of(bridge)
+    hidden = bridge.ln_final(random(2, 5, bridge.cfg.d_model, seed=3, scale=10).to(bridge.W_U.dtype))
+    labels = torch.zeros(2, 5, dtype=torch.int64)
+    predictions = unembedding.read(hidden, labels)
+    log_p = (hidden.double() @ bridge.W_U.double() + bridge.b_U.double()).log_softmax(-1)
+    torch.testing.assert_close(predictions.loss_nats, -log_p[..., 0], check_dtype=False, rtol=1e-5, atol=1e-5)
+    reference = unembedding.reference(hidden, labels)
+    assert reference.kl_divergence(hidden, predictions).max() < 1e-5
+    assert torch.backends.cuda.matmul.fp32_precision == "none"
+
+
+def test_two_models_are_compared_by_their_own_predictions(unembedding, hidden, other):
+    second = readout.Unembedding(random(D_MODEL, VOCABULARY, seed=7), random(VOCABULARY, seed=8))
+    p, q = log_probabilities(unembedding, hidden), log_probabilities(second, other)
+    kl = unembedding.kl_divergence(hidden, second, other)
+    torch.testing.assert_close(kl, (p.exp() * (p - q)).sum(-1), check_dtype=False, rtol=1e-5, atol=1e-5)
 
 
 def test_bos_and_the_last_position_are_not_counted_and_labels_follow_their_position():

@@ -52,6 +52,16 @@ def run_block(
     return out[0] if isinstance(out, tuple) else out
 
 
+def run_blocks(
+    bridge: TransformerBridge, tokens: Int[Tensor, "batch pos"], order: Iterable[int], inputs: list[BlockInputs]
+) -> Float[Tensor, "batch pos d_model"]:
+    """The residual stream before the final norm when the blocks run in ``order``."""
+    residual = embed(bridge, tokens)
+    for layer in order:
+        residual = run_block(bridge, layer, residual, inputs)
+    return residual
+
+
 def run_order(
     bridge: TransformerBridge,
     tokens: Int[Tensor, "batch pos"],
@@ -63,7 +73,4 @@ def run_order(
     ``inputs`` are those recorded for sequences of this length; without them they are recorded first.
     """
     inputs = inputs or record_inputs(bridge, tokens)
-    residual = embed(bridge, tokens)
-    for layer in order:
-        residual = run_block(bridge, layer, residual, inputs)
-    return bridge.unembed(bridge.ln_final(residual))
+    return bridge.unembed(bridge.ln_final(run_blocks(bridge, tokens, order, inputs)))

@@ -57,6 +57,7 @@ def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
                 curve(ax, twin, column, GREY, f"{intervention}, untrained", style)
             curve(ax, _only(table, intervention), column, colour, intervention, style)
         ax.set(xlabel=BLOCK_DEPTH, ylabel=label, yscale="log" if column == "kl_nats" else "linear")
+    _grey_below(axes[2], table["kl_noise_nats"].mean(), "below the rounding noise")
     for ax in axes[:2]:
         ax.set_ylim(0, 1.05)
     axes[1].legend(loc="lower right")
@@ -201,6 +202,16 @@ def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path
         with writing(stem.with_suffix(suffix)) as path:
             figure.savefig(path, metadata=metadata)
     return stem.with_suffix(".png")
+
+
+def _grey_below(ax: Axes, floor: float, label: str) -> None:
+    """Fade what lies below ``floor``, where it can be seen: those values say nothing."""
+    bottom, top = ax.get_ylim()
+    if floor > bottom:
+        ax.axhspan(bottom, floor, facecolor="0.92", alpha=0.75, edgecolor="none", zorder=3)
+        ax.axhline(floor, color="0.4", lw=1, ls=":", label=label, zorder=4)
+        ax.set_ylim(bottom, max(top, 1.5 * floor))
+        ax.legend(handles=ax.get_lines()[-1:], loc="upper center")
 
 
 def _only(table: pd.DataFrame, intervention: str) -> pd.DataFrame:

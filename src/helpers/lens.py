@@ -44,8 +44,7 @@ def sweep(
             row, measures = lens.row(residual)
             measures |= _flips(correct[-1] if correct else None, row.correct)
             correct.append(row.correct)
-            means = {name: value.double().mean(-1) for name, value in measures.items()}
-            frames.append(stats.rows(first, means, layer=layer))
+            frames.append(stats.rows(first, stats.means(measures), layer=layer))
 
         _run(bridge, batch, [(name, partial(reduce, layer=layer)) for layer, name in enumerate(names)])
         return frames

@@ -9,7 +9,8 @@ streams lesioned before it at once, and once more for the stream that swaps it w
 from collections.abc import Callable
 
 import pandas as pd
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -21,26 +22,36 @@ RATIOS = {"relative_accuracy": ("accuracy", "accuracy_intact")}
 
 
 def sweep(
-    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "sequence pos"],
+    batch_size: int | str = "auto",
+    exact: TransformerBridge | None = None,
 ) -> pd.DataFrame:
     """Every drop and every swap on every sequence: one row per sequence, layer and intervention.
 
     Columns: ``kl_nats`` KL(intact || lesioned); ``top1_agreement`` with the intact prediction;
-    ``accuracy`` and ``accuracy_intact``; ``loss_change_nats`` and ``entropy_change_bits``, lesioned
-    minus intact. Means over positions 1 .. pos-2.
+    ``accuracy``, ``accuracy_intact`` and ``accuracy_commonest``, that of always guessing the commonest
+    token; ``loss_change_nats`` and ``entropy_change_bits``, lesioned minus intact; ``kl_noise_nats``
+    KL(``exact`` || intact), what rounding alone does, where ``exact`` is the same model in float32
+    (without it unknown, but 0 for a float32 model). Means over positions 1 .. pos-2.
     """
     inputs = blocks.record_inputs(bridge, tokens)
     unembedding = readout.Unembedding.of(bridge)
+    commonest = readout.labels(tokens).flatten().bincount().argmax()
+    unmeasured = 0.0 if bridge.W_U.dtype == torch.float32 else float("nan")
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         labels = readout.labels(batch)
         streams = lesioned_streams(bridge, batch, inputs)
         finals = (bridge.ln_final(readout.predicted_positions(stream)) for stream in streams)
-        intact = unembedding.reference(next(finals), labels)
+        hidden = next(finals)
+        intact = unembedding.reference(hidden, labels)
+        noise = _noise(exact, batch, hidden, unembedding) if exact is not None else torch.full(labels.shape, unmeasured)
+        same_for_all = {"accuracy_commonest": labels == commonest.to(labels.device), "kl_noise_nats": noise}
         frames = []
         for lesion, hidden in enumerate(finals):
             layer, is_swap = divmod(lesion, 2)
-            measures = _compare(unembedding, intact, hidden, labels)
+            measures = stats.means(_compare(unembedding, intact, hidden, labels) | same_for_all)
             frames.append(stats.rows(first, measures, layer=layer, intervention="swap" if is_swap else "drop"))
         return frames
 
@@ -93,10 +104,10 @@ def _advance(bridge, layer: int, streams: Float[Tensor, "stream batch pos d_mode
     in_parts(streams.flatten(0, 1), rows_per_call(bridge, streams.shape[2]), run)
 
 
-def _compare(unembedding, intact: readout.Reference, hidden, labels) -> dict[str, Float[Tensor, "batch"]]:
-    """One lesion's measures: means over positions, one per sequence."""
+def _compare(unembedding, intact: readout.Reference, hidden, labels) -> dict[str, Shaped[Tensor, "batch predicted"]]:
+    """One lesion's measures at every position."""
     lesioned, before = unembedding.read(hidden, labels), intact.predictions
-    values = {
+    return {
         "kl_nats": intact.kl_divergence(hidden, lesioned),
         "top1_agreement": lesioned.top1 == before.top1,
         "accuracy": lesioned.correct,
@@ -104,4 +115,15 @@ def _compare(unembedding, intact: readout.Reference, hidden, labels) -> dict[str
         "loss_change_nats": lesioned.loss_nats - before.loss_nats,
         "entropy_change_bits": lesioned.entropy_bits - before.entropy_bits,
     }
-    return {name: value.double().mean(-1) for name, value in values.items()}
+
+
+def _noise(exact, tokens, hidden, unembedding) -> Float[Tensor, "batch predicted"]:
+    """KL(exact || intact), where ``hidden`` is what the intact model of lower precision reads its predictions off."""
+    inputs = blocks.record_inputs(exact, tokens)
+
+    def run(_first: int, rows: Int[Tensor, "row pos"]) -> Float[Tensor, "row predicted d_model"]:
+        final = blocks.run_blocks(exact, rows, range(exact.cfg.n_layers), inputs)
+        return exact.ln_final(readout.predicted_positions(final))
+
+    exact_hidden = torch.cat(in_parts(tokens, rows_per_call(exact, tokens.shape[1]), run))
+    return readout.Unembedding.of(exact).kl_divergence(exact_hidden, unembedding, hidden)

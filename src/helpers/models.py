@@ -19,7 +19,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from helpers import blocks, fused
+from helpers import blocks, fused, placement
 from helpers.errors import InputError, reason
 from helpers.sources import Source, find
 
@@ -36,12 +36,14 @@ def load(name: str, device: str = "auto", dtype: str = "float32", seed: int = 0)
 
     ``seed`` draws the weights of an ``@untrained`` model. Raises ``InputError`` (one line: cause and fix)
     for a model that is not there, gated, broken, no causal decoder, or not run correctly block by block.
+    ``device`` may also be a device map, see ``placement``.
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    target = torch_device(device)
+    target = None if placement.is_device_map(device) else torch_device(device)
     source = find(name)
     config = _config(source)
+    device_map = None if target else placement.device_map(device, _skeleton(config), DTYPES[dtype])
     tokenizer = _tokenizer(source, config)
     model = _untrained(config, seed) if source.untrained else _trained(source, config)
     probe = _probe(config.get_text_config().vocab_size)
@@ -51,7 +53,13 @@ def load(name: str, device: str = "auto", dtype: str = "float32", seed: int = 0)
         _check_causal(source, model, probe, expected)
         bridge = _bridge(source, model, tokenizer)
     _check_bridge(source, bridge, probe, expected)
-    return _placed(bridge, target, DTYPES[dtype])
+    bridge = _placed(bridge, target or torch.device("cpu"), DTYPES[dtype])
+    return placement.dispatch(bridge, device_map) if device_map else bridge
+
+
+def device_name(device: str) -> str:
+    """What ``device`` means on this machine."""
+    return device if placement.is_device_map(device) else str(torch_device(device))
 
 
 def torch_device(device: str) -> torch.device:
@@ -68,8 +76,7 @@ def torch_device(device: str) -> torch.device:
 
 def count_parameters(source: Source) -> int:
     """Parameters of the model as Hugging Face builds it; nothing is loaded."""
-    with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(_config(source)).num_parameters()
+    return _skeleton(_config(source)).num_parameters()
 
 
 def context_limit(bridge: TransformerBridge) -> int:
@@ -109,6 +116,12 @@ def _tokenizer(source: Source, config):
             "use the tokenizer the model was trained with"
         )
     return tokenizer
+
+
+def _skeleton(config):
+    """The model without its weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def _trained(source: Source, config):

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
+from helpers import placement
 from helpers.errors import InputError
 
 SLUG = "prediction_suppression_neurons"
@@ -90,10 +91,11 @@ def _central_moments(values: Float[Tensor, "direction vocab"]) -> Float[Tensor, 
 
 def output_weights(bridge: TransformerBridge, layer: int) -> Float[Tensor, "neuron d_model"]:
     """What each neuron of a layer writes to the residual stream; ``InputError`` where there is no dense MLP."""
-    weights = getattr(bridge.blocks[layer].mlp, "W_out", None)
-    if weights is None:
-        raise InputError(
-            f"layer {layer} of this {bridge.cfg.architecture} has no dense MLP (mixture of experts?): "
-            f"its neurons cannot be counted, leave {SLUG} out"
-        )
-    return weights
+    block = bridge.blocks[layer]
+    with placement.present(block):
+        if (weights := getattr(block.mlp, "W_out", None)) is not None:
+            return weights.detach()  # keeps its values when the block is let go
+    raise InputError(
+        f"layer {layer} of this {bridge.cfg.architecture} has no dense MLP (mixture of experts?): "
+        f"its neurons cannot be counted, leave {SLUG} out"
+    )

@@ -36,7 +36,7 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     option("--context", type=int, metavar="N", help="tokens per sequence, BOS included")
     option("--only", metavar="SLUG[,SLUG]", help="some experiments only")
     option("--control", choices=CONTROLS, help="also run the model's untrained twin")
-    option("--device", metavar="D", help="auto, cpu, cuda, ...")
+    option("--device", metavar="D", help="auto, cpu, cuda, ..., or a device map: balanced, sequential, FILE.json")
     option("--dtype", choices=["float32", "bfloat16", "float16"])
     option("--batch-size", metavar="N", help="sequences at once: a number, or auto")
     option("--seed", type=int, metavar="N", help="of the bootstrap and the untrained twin")

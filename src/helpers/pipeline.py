@@ -85,7 +85,8 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
     source = sources.find(model)
     from helpers import corpus, models  # these load torch: only after what is cheap to check is good
 
-    bridge = models.load(model, chosen.device, chosen.dtype, chosen.seed)
+    device = str(Path(chosen.device).absolute()) if chosen.device.endswith(".json") else chosen.device
+    bridge = models.load(model, device, chosen.dtype, chosen.seed)
     context = chosen.context
     if context > models.context_limit(bridge) and not chosen.context_is_given:
         context = models.context_limit(bridge)
@@ -100,7 +101,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
         "tokens": chosen.tokens,
         "context": context,
         "control": "none" if source.untrained else chosen.control,
-        "device": chosen.device,
+        "device": device,
         "dtype": chosen.dtype,
         "batch_size": chosen.batch_size,
         "seed": chosen.seed,
@@ -111,7 +112,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
         "architecture": bridge.cfg.architecture,
         "n_layers": bridge.cfg.n_layers,
         "n_parameters": models.count_parameters(source),
-        "device": str(models.torch_device(chosen.device)),
+        "device": models.device_name(device),
         "parameters": parameters,
         "files": source.file_hashes(),
         "tokens_sha256": hashlib.sha256(tokens.numpy().tobytes()).hexdigest(),

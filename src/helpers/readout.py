@@ -11,13 +11,15 @@ and the sum is the dot product of q's normalised residual with the unembedding e
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import metrics
 
 CHUNK_ROWS = 512  # rows of one matrix product, at least: enough to run it at the processor's rate
 CHUNK_ELEMENTS = 2**21
@@ -67,15 +69,16 @@ class Unembedding:
 
     weight: Float[Tensor, "d_model vocab"]
     bias: Float[Tensor, "vocab"]
+    tf32: bool = False  # weights and residuals are half-precision numbers, which TF32 multiplies exactly
 
     @classmethod
     def of(cls, bridge: TransformerBridge) -> "Unembedding":
-        """The model's own, final norm folded in."""
-        return cls(bridge.W_U, bridge.b_U)
+        """The model's own, final norm folded in; whatever the model's dtype, logits are computed in float32."""
+        return cls(bridge.W_U.float(), bridge.b_U.float(), tf32=bridge.W_U.dtype != torch.float32)
 
     def without_bias(self) -> "Unembedding":
         """The same map with the bias left out, as in the authors' lens."""
-        return Unembedding(self.weight, torch.zeros_like(self.bias))
+        return replace(self, bias=torch.zeros_like(self.bias))
 
     def read(self, hidden: Float[Tensor, "*positions d_model"], labels: Int[Tensor, "*positions"]) -> Predictions:
         """The predictions at every position, from residuals that have passed the final norm."""
@@ -94,7 +97,7 @@ class Unembedding:
         """The predictions from ``hidden``, and those from ``factor * hidden`` without bias: one product for both."""
 
         def chunk(hidden, factor, labels):
-            product = torch.mm(hidden, self.weight, out=self._buffer[: len(hidden)]).float()
+            product = self._times_weight(hidden)
             own = _read(product, labels, lambda logits, rows: logits + self.bias)
             return *own, *_read(product, labels, lambda logits, rows: logits.mul_(factor[rows, None]))
 
@@ -109,14 +112,35 @@ class Unembedding:
             logits = self._logits(hidden)
             fields = _read(logits, labels, lambda logits, rows: logits.clone())
             probabilities = logits.sub_(Predictions(*fields).log_normaliser[:, None]).exp_()
-            return *fields, probabilities @ self.weight.float().T, probabilities @ self.bias.float()
+            return *fields, probabilities @ self.weight.T, probabilities @ self.bias
 
         *fields, direction, bias = self._in_chunks(chunk, hidden, labels)
         return Reference(Predictions(*fields), direction, bias)
 
+    def kl_divergence(
+        self,
+        hidden: Float[Tensor, "*positions d_model"],
+        other: "Unembedding",
+        other_hidden: Float[Tensor, "*positions d_model"],
+    ) -> Float[Tensor, "*positions"]:
+        """KL(this || other) in nats between the predictions of two models with the same vocabulary."""
+
+        def chunk(hidden, other_hidden):
+            return (metrics.kl_divergence(self._logits(hidden), other._logits(other_hidden)),)
+
+        return self._in_chunks(chunk, hidden, other_hidden)[0]
+
     def _logits(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-        """In float32, in the buffer: good until the next call."""
-        return torch.addmm(self.bias, hidden, self.weight, out=self._buffer[: len(hidden)]).float()
+        return self._times_weight(hidden).add_(self.bias)
+
+    def _times_weight(self, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+        """In the buffer: good until the next call."""
+        before = torch.backends.cuda.matmul.fp32_precision
+        torch.backends.cuda.matmul.fp32_precision = "tf32" if self.tf32 else before
+        try:
+            return torch.mm(hidden.float(), self.weight, out=self._buffer[: len(hidden)])
+        finally:
+            torch.backends.cuda.matmul.fp32_precision = before
 
     @cached_property
     def _buffer(self) -> Float[Tensor, "row vocab"]:
@@ -125,10 +149,11 @@ class Unembedding:
 
     def _in_chunks(self, run: Callable[..., tuple[Tensor, ...]], hidden: Tensor, *others: Tensor) -> list[Tensor]:
         """Every result of ``run`` over chunks of positions, each as one tensor."""
-        flat = [hidden.flatten(0, -2), *(other.flatten() for other in others)]
+        n_dims = hidden.dim() - 1
+        flat = [tensor.flatten(0, n_dims - 1) for tensor in (hidden, *others)]
         chunks = zip(*(tensor.split(len(self._buffer)) for tensor in flat), strict=True)
         columns = zip(*(run(*chunk) for chunk in chunks), strict=True)
-        return [torch.cat(column).unflatten(0, hidden.shape[:-1]) for column in columns]
+        return [torch.cat(column).unflatten(0, hidden.shape[:n_dims]) for column in columns]
 
 
 def _read(

@@ -17,6 +17,11 @@ CONFIDENCE = 0.95
 KEYS = ("layer", "intervention")
 
 
+def means(measures: Mapping[str, Shaped[Tensor, "sequence pos"]]) -> dict[str, Float[Tensor, "sequence"]]:
+    """The mean of each measure over the positions of a sequence, in float64."""
+    return {name: values.double().mean(-1) for name, values in measures.items()}
+
+
 def rows(first: int, measures: Mapping[str, Shaped[Tensor, "sequence"]], **keys: int | str) -> pd.DataFrame:
     """Measures of some sequences, the first of which has index ``first``, as rows under common keys."""
     values = {name: value.double().cpu().numpy() for name, value in measures.items()}

@@ -1,0 +1,125 @@
+"""What the lesion sweep costs: against its own arithmetic, and against other ways to make every lesion.
+
+    python benchmarks/run.py [--shape NAME ...] [--repeats N] [--no-growth]
+
+For models of several shapes with random weights, medians over repeats, all contenders in turn within one
+process, each checked to give the same KL; nnsight takes part where it is installed. Writes results.csv,
+growth.csv and the figure growth beside this file. Takes an hour, on a machine that does nothing else.
+"""
+
+import argparse
+import importlib.util
+import tempfile
+from pathlib import Path
+
+import contenders
+import growth
+import meter
+import pandas as pd
+import shapes
+import torch
+
+from helpers import attention, lens, models, neurons, norms, readout, sources
+
+HERE = Path(__file__).parent
+SEQUENCES = {"gpt2": 4, "pythia-410m": 2, "48-layers": 2, "pocket": 16}
+CONTEXT = 256
+SAME_KL = 1e-4
+
+
+@torch.no_grad()
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the lesion sweep and the other experiments.")
+    parser.add_argument("--shape", action="append", choices=[*shapes.CONFIGS])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--no-growth", action="store_true", help="leave out how time grows with layers and tokens")
+    options = parser.parse_args()
+    tables = []
+    for shape in options.shape or shapes.CONFIGS:
+        with tempfile.TemporaryDirectory() as folder:
+            config = shapes.CONFIGS[shape]
+            name = shapes.checkpoint(config(), Path(folder)) if config else shape
+            tables.append(measure(shape, name, options.repeats))
+        print(tables[-1].to_string(index=False, na_rep="", float_format="{:.2f}".format), flush=True)
+    pd.concat(tables).to_csv(HERE / "results.csv", index=False, float_format="%.4g")
+    if not options.no_growth:
+        growth.run(HERE, options.repeats)
+
+
+def measure(shape: str, name: str, repeats: int) -> pd.DataFrame:
+    """One row per contender: median seconds, ratio to the sweep, peak memory beyond the weights."""
+    bridge = models.load(name)
+    folder = name if name != shape else str(sources.find(name).folder)
+    tokens = shapes.tokens(SEQUENCES[shape], CONTEXT, bridge.cfg.d_vocab)
+    layers = bridge.blocks[0].name.rpartition(".")[0]
+    ways = {
+        "sweep": lambda: contenders.sweep(bridge, tokens),
+        "its blocks and unembeddings": lambda: contenders.floor(bridge, tokens),
+        "plain TransformerLens loop": lambda: contenders.plain_loop(bridge, tokens),
+        "authors' manner": lambda: contenders.authors_manner(folder, tokens),
+        "one forward pass": lambda: contenders.forward(bridge, tokens),
+        "local attention": lambda: attention.sweep(bridge, tokens),
+        "logit lens": lambda: lens.sweep(bridge, tokens),
+        "MLP norm": lambda: norms.sweep(bridge, tokens),
+        "neurons (weights only)": lambda: neurons.moments(bridge),
+    }
+    if importlib.util.find_spec("nnsight"):
+        ways["nnsight skips (drops only)"] = lambda: contenders.nnsight_skips(folder, layers, tokens, bridge)
+    contenders.forward(bridge, tokens[:1, :16])  # wake up
+    measured = meter.in_turn(ways, repeats)
+    check_same_kl(measured)
+    rows = [
+        {
+            "shape": shape,
+            "what": what,
+            "seconds": own.median,
+            "ratio to sweep": own.ratio_to(measured["sweep"]),
+            "ratio to forward": own.ratio_to(measured["one forward pass"]),
+            "peak GB": own.peak_gb,
+        }
+        for what, own in measured.items()
+    ]
+    return pd.DataFrame([*rows, *rates(shape, bridge, tokens, measured["sweep"].median)])
+
+
+def check_same_kl(measured: dict[str, meter.Measured]) -> None:
+    """Every way to make the lesions must give the sweep's KL."""
+    expected = measured["sweep"].result
+    for what, own in measured.items():
+        if isinstance(own.result, dict):
+            worst = max(abs(expected[key] - kl) for key, kl in own.result.items())
+            if not worst < SAME_KL:
+                raise SystemExit(f"sweep and {what} disagree: KL off by {worst:.2g}")
+
+
+def rates(shape: str, bridge, tokens: torch.Tensor, sweep_seconds: float) -> list[dict]:
+    """The sweep's arithmetic at this machine's rate of matrix products, and the unembedding's share of that rate."""
+    rate = meter.matrix_rate()
+    seconds = operations(bridge, tokens) / rate
+    unembedding = readout.Unembedding.of(bridge)
+    hidden = torch.randn(len(unembedding._buffer), bridge.cfg.d_model)
+    own = meter.product_rate(lambda: unembedding._times_weight(hidden), 2 * hidden.numel() * bridge.cfg.d_vocab)
+    return [
+        {
+            "shape": shape,
+            "what": "the sweep's arithmetic",
+            "seconds": seconds,
+            "ratio to sweep": seconds / sweep_seconds,
+        },
+        {"shape": shape, "what": "square products [GFLOP/s]", "rate": rate / 1e9},
+        {"shape": shape, "what": "unembedding [GFLOP/s]", "rate": own / 1e9, "share of rate": own / rate},
+    ]
+
+
+def operations(bridge, tokens: torch.Tensor) -> float:
+    """Multiplications and additions of n_layers**2 blocks and 2 n_layers unembeddings, attention causal."""
+    weights = sum(parameter.numel() for parameter in bridge.blocks[0].parameters() if parameter.dim() > 1)
+    n_layers, context = bridge.cfg.n_layers, tokens.shape[1]
+    block = 2 * weights + 2 * context * bridge.cfg.d_model  # queries see half the context on average
+    unembedding = 2 * bridge.cfg.d_model * bridge.cfg.d_vocab
+    predicted = tokens.numel() * (context - 2) / context
+    return n_layers**2 * block * tokens.numel() + 2 * n_layers * unembedding * predicted
+
+
+if __name__ == "__main__":
+    main()

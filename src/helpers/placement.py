@@ -1,0 +1,147 @@
+"""Models larger than one device: Hugging Face device maps, at the grain of whole blocks.
+
+A block may live on a GPU, in main memory (``cpu``) or on disk (``disk``). From the last two it is fetched
+whenever it runs and let go afterwards. Embedding, final norm and unembedding, which are read all the
+time, stay on the main device: the first GPU the map names, else the CPU.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+import torch
+from accelerate import infer_auto_device_map
+from accelerate.utils import get_balanced_memory, send_to_device
+from safetensors.torch import load_file, save_file
+from torch.nn import Module
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers.errors import InputError
+
+STRATEGIES = ("balanced", "balanced_low_0", "sequential")
+OFFLOADED = ("cpu", "disk")
+DeviceMap = Mapping[str, str | int]
+
+
+def is_device_map(device: str) -> bool:
+    """Whether ``device`` is a strategy of Hugging Face's or a ``.json`` file with a device map."""
+    return device in STRATEGIES or device.endswith(".json")
+
+
+def device_map(device: str, model: Module, dtype: torch.dtype) -> DeviceMap:
+    """The device map that ``device`` stands for: where each module of the Hugging Face ``model`` goes."""
+    if device in STRATEGIES:
+        whole = {"dtype": dtype, "no_split_module_classes": list(model._no_split_modules or [])}
+        low_zero = device == "balanced_low_0"
+        memory = None if device == "sequential" else get_balanced_memory(model, low_zero=low_zero, **whole)
+        return infer_auto_device_map(model, max_memory=memory, **whole)
+    try:
+        content = json.loads(Path(device).read_text(encoding="utf8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"device map {device} cannot be read: {error}") from None
+    if not isinstance(content, dict) or not content:
+        raise InputError(f'device map {device} should look like {{"model.layers.0": 0, "model.layers.1": "disk"}}')
+    return content
+
+
+def dispatch(bridge: TransformerBridge, device_map: DeviceMap) -> TransformerBridge:
+    """Put every block where ``device_map`` says, everything else on the main device."""
+    places = [_place(device_map, block.name) for block in bridge.blocks]
+    main = next((place for place in map(_named, device_map.values()) if place not in OFFLOADED), "cpu")
+    _move(bridge, main, leave_out=bridge.blocks)
+    for block, place in zip(bridge.blocks, places, strict=True):
+        runs_on = main if place in OFFLOADED else place
+        _move(block, runs_on if place == runs_on else "cpu")
+        block.register_forward_pre_hook(_bring_inputs(runs_on), with_kwargs=True)
+        if place in OFFLOADED:
+            _STORES[block] = store = _Store(block, runs_on, on_disk=place == "disk")
+            block.register_forward_pre_hook(lambda *_, store=store: store.fetch())
+            block.register_forward_hook(lambda *_, store=store: store.let_go(), always_call=True)
+    bridge.ln_final.register_forward_pre_hook(_bring_inputs(main), with_kwargs=True)
+    bridge.cfg.device = main
+    return bridge
+
+
+@contextmanager
+def present(block: Module) -> Iterator[None]:
+    """Make sure that the weights of a block can be read, wherever it lives."""
+    store = _STORES.get(block)
+    if store is None:
+        yield
+        return
+    store.fetch()
+    try:
+        yield
+    finally:
+        store.let_go()
+
+
+class _Store:
+    """The weights of one block while it does not run."""
+
+    def __init__(self, block: Module, runs_on: str, on_disk: bool) -> None:
+        self.parameters = list(block.parameters())
+        self.runs_on = runs_on
+        values = {str(n): parameter.data.contiguous() for n, parameter in enumerate(self.parameters)}
+        self.folder = tempfile.TemporaryDirectory(prefix="offloaded-") if on_disk else None
+        self.values = None if on_disk else values
+        if self.folder:
+            save_file(values, self._file)
+        self.let_go()
+
+    @property
+    def _file(self) -> Path:
+        return Path(self.folder.name) / "block.safetensors"
+
+    def fetch(self) -> None:
+        values = self.values or load_file(self._file)
+        for n, parameter in enumerate(self.parameters):
+            parameter.data = values[str(n)].to(self.runs_on)
+
+    def let_go(self) -> None:
+        for parameter in self.parameters:
+            parameter.data = parameter.data.new_empty(0)
+
+
+_STORES: WeakKeyDictionary[Module, _Store] = WeakKeyDictionary()
+
+
+def _place(device_map: DeviceMap, block: str) -> str:
+    """Where a block goes: the entry of the longest name that contains it."""
+    parts = block.split(".")
+    for length in range(len(parts), -1, -1):
+        if (name := ".".join(parts[:length])) in device_map:
+            return _named(device_map[name])
+    split = next((name for name in device_map if name.startswith(f"{block}.")), None)
+    if split:
+        raise InputError(f"the device map splits {block} (at {split}): give every layer to one device")
+    raise InputError(f"the device map says nothing of {block}: name it, or what contains it")
+
+
+def _named(place: str | int) -> str:
+    """A device as PyTorch calls it, or ``disk``; raises ``InputError`` for one this machine lacks."""
+    name = f"cuda:{place}" if isinstance(place, int) else str(place)
+    if name in OFFLOADED:
+        return name
+    try:
+        return str(torch.empty(0, device=name).device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"the device map asks for device {place!r}, which is not available here") from None
+
+
+def _move(module: Module, device: str, leave_out: Module | None = None) -> None:
+    """Move parameters and buffers in place, so that every reference to them sees it."""
+    left = {id(tensor) for tensor in (*leave_out.parameters(), *leave_out.buffers())} if leave_out else set()
+    for tensor in (*module.parameters(), *module.buffers()):
+        if id(tensor) not in left:
+            tensor.data = tensor.data.to(device)
+
+
+def _bring_inputs(device: str):
+    def hook(_module, args, kwargs):
+        return send_to_device(args, device), send_to_device(kwargs, device)
+
+    return hook

@@ -38,6 +38,7 @@ STYLE = {
     "savefig.dpi": 160,
     "svg.hashsalt": "stages-of-inference",
 }
+OTHER_TEXTS = "the authors' plot, other texts"
 BLOCK_DEPTH = "relative depth of the layer"
 LENS_DEPTH = "relative depth (0 = embedding, 1 = output)"
 
@@ -64,7 +65,9 @@ def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
     return figure
 
 
-def local_attention(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+def local_attention(
+    table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
+) -> Figure:
     """Attention to the previous five tokens, per offset and as a share."""
     figure, axes = panels(2, table, "attention to the previous five tokens")
     series = [
@@ -73,13 +76,16 @@ def local_attention(table: pd.DataFrame, control: pd.DataFrame | None = None) ->
         (axes[1], "attention_share_no_bos", ORANGE, "of attention to all but BOS"),
     ]
     _curves(series, table, control)
+    _beside(axes[0], published, "attention_per_offset", OTHER_TEXTS)
     axes[0].set(xlabel=BLOCK_DEPTH, ylabel="attention per offset", ylim=(0, None))
     axes[1].set(xlabel=BLOCK_DEPTH, ylabel="share of attention, five offsets together", ylim=(0, None))
     axes[1].legend()
     return figure
 
 
-def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+def logit_lens(
+    table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
+) -> Figure:
     """KL of the logit lens to the final output, and its entropy."""
     figure, axes = panels(2, table, "logit lens")
     series = [
@@ -89,6 +95,7 @@ def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figu
         (axes[1], "entropy_bits_final_scale", ORANGE, "final scale (the authors')"),
     ]
     _curves(series, table, control)
+    _beside(axes[1], published, "entropy_bits_final_scale", OTHER_TEXTS)
     axes[0].set(xlabel=LENS_DEPTH, ylabel="KL(final || row) [nats]", ylim=(0, None))
     axes[1].set(xlabel=LENS_DEPTH, ylabel="entropy [bits]", ylim=(0, None))
     for ax in axes:
@@ -114,7 +121,9 @@ def logit_lens_flips(table: pd.DataFrame, control: pd.DataFrame | None = None) -
     return figure
 
 
-def prediction_suppression_neurons(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+def prediction_suppression_neurons(
+    table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
+) -> Figure:
     """Prediction and suppression neurons in every layer."""
     figure, (ax,) = panels(1, table, f"neurons with kurtosis above {KURTOSIS_THRESHOLD:g}")
     series = [
@@ -122,6 +131,8 @@ def prediction_suppression_neurons(table: pd.DataFrame, control: pd.DataFrame | 
         (ax, "n_suppression", ORANGE, "suppression neurons"),
     ]
     _curves(series, table, control)
+    _beside(ax, published, "n_prediction", "the authors' plot, same weights")
+    _beside(ax, published, "n_suppression", None)
     ax.set(xlabel=BLOCK_DEPTH, ylabel="neurons in the layer", ylim=(0, None))
     ax.yaxis.get_major_locator().set_params(integer=True)
     ax.legend()
@@ -202,6 +213,13 @@ def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path
         with writing(stem.with_suffix(suffix)) as path:
             figure.savefig(path, metadata=metadata)
     return stem.with_suffix(".png")
+
+
+def _beside(ax: Axes, published: pd.DataFrame | None, column: str, label: str | None) -> None:
+    """Lay the authors' published curve, where there is one, over ours."""
+    if published is not None:
+        ax.plot(published["depth"], published[column], "k:", lw=1.2, marker="x", ms=4, label=label)
+        ax.legend()
 
 
 def _grey_below(ax: Axes, floor: float, label: str) -> None:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PRESETS = ROOT / "presets"
 PASSAGES = ROOT / "data" / "passages"
+REFERENCE = ROOT / "reference"
 BUNDLED_MODELS = ROOT / "models"
 HELPERS = ROOT / "src" / "helpers"
 OUTPUT_VARIABLE = "COMPANION_OUTPUT"

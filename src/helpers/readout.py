@@ -84,7 +84,7 @@ class Unembedding:
         """The predictions at every position, from residuals that have passed the final norm."""
 
         def chunk(hidden, labels):
-            return _read(self._logits(hidden), labels)
+            return _read(self._times_weight(hidden), labels, lambda logits, _: logits.add_(self.bias))
 
         return Predictions(*self._in_chunks(chunk, hidden, labels))
 
@@ -98,7 +98,7 @@ class Unembedding:
 
         def chunk(hidden, factor, labels):
             product = self._times_weight(hidden)
-            own = _read(product, labels, lambda logits, rows: logits + self.bias)
+            own = _read(product, labels, lambda logits, _: logits + self.bias)
             return *own, *_read(product, labels, lambda logits, rows: logits.mul_(factor[rows, None]))
 
         columns = self._in_chunks(chunk, hidden, factor, labels)
@@ -110,7 +110,7 @@ class Unembedding:
 
         def chunk(hidden, labels):
             logits = self._logits(hidden)
-            fields = _read(logits, labels, lambda logits, rows: logits.clone())
+            fields = _read(logits, labels, lambda logits, _: logits.clone())
             probabilities = logits.sub_(Predictions(*fields).log_normaliser[:, None]).exp_()
             return *fields, probabilities @ self.weight.T, probabilities @ self.bias
 
@@ -157,20 +157,19 @@ class Unembedding:
 
 
 def _read(
-    logits: Float[Tensor, "row vocab"],
+    product: Float[Tensor, "row vocab"],
     labels: Int[Tensor, "row"],
-    prepare: Callable[[Tensor, slice], Tensor] | None = None,
+    prepare: Callable[[Tensor, slice], Tensor],
 ) -> list[Tensor]:
     """The fields of ``Predictions``, a few rows at a time, so that they stay in the processor's cache.
 
-    ``prepare`` makes the logits of some rows from what ``logits`` holds there; without it they are those,
-    and are overwritten.
+    ``prepare`` makes the logits of some rows from what ``product`` holds there; they are overwritten.
     """
-    size = max(1, BLOCK_ELEMENTS // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    size = max(1, BLOCK_ELEMENTS // product.shape[1]) if product.device.type == "cpu" else len(product)
     parts = []
-    for first in range(0, len(logits), size):
+    for first in range(0, len(product), size):
         rows = slice(first, first + size)
-        part = prepare(logits[rows], rows) if prepare else logits[rows]
+        part = prepare(product[rows], rows)
         parts.append(_reduce(part, labels[rows]))
     return [torch.cat(column) for column in zip(*parts, strict=True)]
 

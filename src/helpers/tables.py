@@ -32,8 +32,7 @@ def save(
     """
     folder = paths.results(model)
     table = with_keys(table, paths.model_folder(model))
-    with writing(folder / f"{slug}.csv") as path:
-        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+    write(folder / f"{slug}.csv", table)
     if details is not None:
         details.attrs = {"slug": slug, "model": paths.model_folder(model), **provenance}
         with writing(folder / f"{slug}.{detail}.parquet") as path:
@@ -44,6 +43,12 @@ def save(
 def load(slug: str, model: str) -> pd.DataFrame:
     """A table as ``save`` wrote it. Raises ``FileNotFoundError`` where the experiment has not been run."""
     return pd.read_csv(paths.results(model) / f"{slug}.csv")
+
+
+def write(file: Path, table: pd.DataFrame) -> None:
+    """Write a CSV with 6 significant digits, complete or not at all."""
+    with writing(file) as path:
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
 
 
 def with_keys(table: pd.DataFrame, model: str) -> pd.DataFrame:

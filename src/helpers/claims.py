@@ -1,0 +1,181 @@
+"""The paper's claims, each as one statistic with a rule, judged for any model from its tables.
+
+``reference/claims.yaml`` lists them. A statistic is computed in every joint bootstrap resample of the
+sequences. A claim *holds* if its rule is obeyed in at least 97.5 % of the resamples, *does not hold* if in
+at most 2.5 %, and is *undecided* between, or where the model cannot speak to it.
+"""
+
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from helpers import lesion, neurons, paths, published, tables, twins
+from helpers.evidence import STATISTICS, Measures, Resampled, lead_over_commonest
+
+SLUG = "claims"
+ACROSS = "_all"
+HOLDS, DOES_NOT_HOLD, UNDECIDED = "holds", "does not hold", "undecided"
+CERTAIN = 0.975
+FEWEST_NEURONS, FEWEST_MODELS = 20, 3
+RULES = {"at least": operator.ge, "above": operator.gt, "below": operator.lt, "at most": operator.le}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper, as ``reference/claims.yaml`` words it."""
+
+    name: str
+    claim: str
+    experiment: str
+    stage: str
+    statistic: str
+    rule: str
+    arguments: Mapping[str, str] | None = None
+    paper: str = ""
+    needs: str = ""
+    open: bool = False
+
+    def is_true(self, values: Resampled) -> np.ndarray:
+        """In which resamples the rule is obeyed."""
+        word, _, bound = self.rule.rpartition(" ")
+        return RULES[word](values, float(bound))
+
+
+def read() -> list[Claim]:
+    """The claims in the order of ``reference/claims.yaml``."""
+    content = yaml.safe_load((paths.REFERENCE / "claims.yaml").read_text(encoding="utf8"))
+    return [Claim(name, **fields) for name, fields in content.items()]
+
+
+def evaluate(model: str, experiment: str | None = None, seed: int = 0) -> pd.DataFrame:
+    """Every claim about one model, or those of one experiment, from the tables in its results folder.
+
+    One row per claim: ``statistic`` with its 95 % interval, ``share_true`` of the resamples, ``verdict``,
+    and the ``reason`` where that is undecided.
+    """
+    chosen = [claim for claim in read() if claim.needs != "models" and experiment in (None, claim.experiment)]
+    slugs = {claim.experiment for claim in chosen} | {lesion.SLUG}
+    made = {slug: measures(model, slug, seed) for slug in slugs}
+    rows = [_judge_one(claim, made, published.neuron_counts(model)) for claim in chosen]
+    return pd.DataFrame(row for row in rows if row).assign(model=paths.model_folder(model))
+
+
+def evaluate_across(models: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """The claims that compare models, from the tables of all of them."""
+    made = [found[0] for model in models if (found := measures(model, lesion.SLUG, seed))]
+    reason = "" if len(made) >= FEWEST_MODELS else f"needs {FEWEST_MODELS} models, {len(made)} have been run"
+    unknown = np.full(1, np.nan)
+    rows = [
+        judge(claim, unknown if reason else STATISTICS[claim.statistic](made), reason)
+        for claim in read()
+        if claim.needs == "models"
+    ]
+    return pd.DataFrame(rows).assign(model=ACROSS)
+
+
+def scoreboard(model: str, experiment: str | None = None, seed: int = 0) -> pd.DataFrame:
+    """The verdicts in words, the model's beside its untrained twin's, for people to read."""
+    table = evaluate(model, experiment, seed)
+    twin = evaluate(twins.name(model), experiment, seed).set_index("claim")["verdict"]
+    shown = pd.DataFrame(
+        {
+            "claim": table["wording"],
+            "statistic": [_with_interval(row) for row in table.itertuples()],
+            "holds if": table["rule"],
+            "paper": table["paper"],
+            "verdict": table["verdict"],
+            "untrained": table["claim"].map(twin) if _has_been_run(twins.name(model)) else "not run",
+        }
+    )
+    return shown.set_index("claim")
+
+
+def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
+    """A claim's verdict, given its statistic on the text as it is (first) and in every resample."""
+    share, (low, high) = float("nan"), (float("nan"), float("nan"))
+    if not reason and not np.isfinite(values).all():
+        reason = "the statistic is not defined for this model"
+    if not reason:
+        resampled = values[1:] if len(values) > 1 else values
+        share, (low, high) = float(claim.is_true(resampled).mean()), np.percentile(resampled, [2.5, 97.5])
+    verdict = HOLDS if share >= CERTAIN else DOES_NOT_HOLD if share <= 1 - CERTAIN else UNDECIDED
+    if verdict == UNDECIDED and not reason:
+        reason = f"true in {share:.1%} of the resamples"
+    return {
+        "claim": claim.name,
+        "wording": claim.claim,
+        "stage": claim.stage,
+        "rule": claim.rule,
+        "paper": claim.paper,
+        "statistic": values[0],
+        "statistic_low": low,
+        "statistic_high": high,
+        "share_true": share,
+        "verdict": verdict,
+        "reason": reason,
+    }
+
+
+def measures(model: str, slug: str, seed: int = 0) -> list[Measures]:
+    """The experiment's measures, one set per seed of an untrained twin; empty where it has not been run."""
+    folder = paths.results(model)
+    detail, table = folder / f"{slug}.sequences.parquet", folder / f"{slug}.csv"
+    if slug == neurons.SLUG and table.exists():
+        return [Measures(pd.read_csv(table), seed)]
+    if not detail.exists():
+        return []
+    rows = pd.read_parquet(detail)
+    return [Measures(part, seed) for _, part in rows.groupby("seed")] if "seed" in rows else [Measures(rows, seed)]
+
+
+def save(model: str, seed: int = 0) -> pd.DataFrame:
+    """Judge every claim about a model, and write ``claims.csv`` to its results."""
+    table = evaluate(model, seed=seed)
+    tables.write(paths.results(model) / f"{SLUG}.csv", table)
+    return table
+
+
+def _judge_one(claim: Claim, made: Mapping[str, list[Measures]], counts: pd.DataFrame | None) -> dict[str, Any] | None:
+    """One claim's row; none where the claim is about a published curve that the model does not have."""
+    if claim.needs == "published" and counts is None:
+        return None
+    found, statistic = made[claim.experiment], STATISTICS[claim.statistic]
+    if not found:
+        return judge(claim, np.full(1, np.nan), f"{claim.experiment} has not been run")
+    given = dict(claim.arguments or {}) | ({"published": counts} if claim.needs == "published" else {})
+    values = [statistic(one, **given) for one in found]
+    pooled = np.concatenate([[np.mean([each[0] for each in values])], *(each[1:] for each in values)])
+    return judge(claim, pooled, _cannot_speak(claim, made))
+
+
+def _cannot_speak(claim: Claim, made: Mapping[str, list[Measures]]) -> str:
+    """Why the model has nothing to say on this claim, or nothing if it has."""
+    if claim.needs == "predictions":
+        if not made[lesion.SLUG]:
+            return f"whether the model predicts anything is not known: {lesion.SLUG} has not been run"
+        lead = np.concatenate([lead_over_commonest(one) for one in made[lesion.SLUG]])
+        if np.mean(lead > 0) < CERTAIN:
+            return "the model predicts no better than always guessing the commonest token"
+    if claim.needs == "neurons":
+        columns = ["n_prediction"] if claim.arguments else ["n_prediction", "n_suppression"]
+        counted = {column: made[claim.experiment][0].rows[column].sum() for column in columns}
+        few = [f"{number:g} {column[2:]}" for column, number in counted.items() if number < FEWEST_NEURONS]
+        if few:
+            return f"only {' and '.join(few)} neurons were counted, fewer than {FEWEST_NEURONS}"
+    return ""
+
+
+def _has_been_run(model: str) -> bool:
+    return any(paths.results(model).glob("*.csv")) or any(paths.results(model).glob("*.parquet"))
+
+
+def _with_interval(row: Any) -> str:
+    if not np.isfinite(row.statistic):
+        return ""
+    low, high = row.statistic_low, row.statistic_high
+    return f"{row.statistic:.3g}" + (f" [{low:.3g}, {high:.3g}]" if low < high else "")

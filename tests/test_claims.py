@@ -1,0 +1,362 @@
+"""Every claim is judged right on planted tables just to either side of its bound, and never from a NaN."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import claims, evidence, paths, published
+
+N_SEQUENCES, N_LAYERS = 8, 11
+LAYERS = np.arange(N_LAYERS)
+MIDDLE = (LAYERS >= 2) & (LAYERS <= 8)
+NEURONS = "prediction_suppression_neurons"
+
+
+@pytest.fixture(autouse=True)
+def output(monkeypatch, tmp_path):
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def write(slug: str, rows: pd.DataFrame, model: str = "toy") -> None:
+    folder = paths.results(model)
+    folder.mkdir(parents=True, exist_ok=True)
+    if slug == NEURONS:
+        rows.to_csv(folder / f"{slug}.csv", index=False)
+    else:
+        rows.to_parquet(folder / f"{slug}.sequences.parquet")
+
+
+def per_sequence(curves: dict, **keys) -> pd.DataFrame:
+    """The same curve for every sequence; a two-dimensional one gives each sequence its own."""
+    full = {name: np.broadcast_to(values, (N_SEQUENCES, np.shape(values)[-1])) for name, values in curves.items()}
+    n_layers = next(iter(full.values())).shape[1]
+    frames = [
+        pd.DataFrame({"sequence": n, "layer": range(n_layers), **keys, **{name: v[n] for name, v in full.items()}})
+        for n in range(N_SEQUENCES)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def lesions(drop: dict | None = None, swap: dict | None = None, commonest: float = 0.1) -> pd.DataFrame:
+    """Lesions of a model that is right in half the cases; what is not given has no effect."""
+    plain = {"accuracy": 0.5, "accuracy_intact": 0.5, "kl_nats": 0.5, "loss_change_nats": 0.1}
+    plain = {name: np.full(N_LAYERS, value) for name, value in plain.items()}
+    plain["accuracy_commonest"] = np.full(N_LAYERS, commonest)
+    swapped = {name: values[..., :-1] for name, values in (plain | (swap or {})).items()}
+    return pd.concat(
+        [
+            per_sequence(plain | (drop or {}), intervention="drop"),
+            per_sequence(swapped, intervention="swap"),
+        ]
+    )
+
+
+def at(layer: int, value: float, elsewhere: float) -> np.ndarray:
+    return np.where(layer == LAYERS, value, elsewhere)
+
+
+def peak(depth: float, n: int = 101) -> np.ndarray:
+    """A curve over many layers whose peak is at ``depth``."""
+    return -np.abs(np.linspace(0, 1, n) - depth) + 2
+
+
+def lens(**curves) -> pd.DataFrame:
+    """Lens rows; what is not given is 1 everywhere."""
+    columns = ("kl_nats", "entropy_bits", "top1_probability", "right_to_wrong", "wrong_to_right")
+    n_rows = np.shape(next(iter(curves.values())))[-1]
+    return per_sequence({column: np.ones(n_rows) for column in columns} | curves)
+
+
+def counted(prediction, suppression) -> pd.DataFrame:
+    return pd.DataFrame({"layer": range(len(prediction)), "n_prediction": prediction, "n_suppression": suppression})
+
+
+def one_peak(layer: int, n: int = 101) -> np.ndarray:
+    return np.where(np.arange(n) == layer, 30, 1)
+
+
+# claim: experiment, its table when the statistic is x, the bound, and whether the claim is true above or below it
+PLANTED = {
+    "middle_drop_accuracy": (
+        "layer_lesion",
+        lambda x: lesions({"accuracy": np.where(MIDDLE, x / 2, 0)}),
+        0.72,
+        "above",
+    ),
+    "middle_swap_accuracy": (
+        "layer_lesion",
+        lambda x: lesions({"accuracy": 0 * LAYERS}, {"accuracy": np.where(MIDDLE, x / 2, 0)}),
+        0.72,
+        "above",
+    ),
+    "middle_drop_kl": (
+        "layer_lesion",
+        lambda x: lesions({"kl_nats": np.where(MIDDLE, 2 * x, at(10, 2, 1))}),
+        0.5,
+        "below",
+    ),
+    "middle_swap_kl": (
+        "layer_lesion",
+        lambda x: lesions({"kl_nats": 9 + 0 * LAYERS}, {"kl_nats": np.where(MIDDLE, 2 * x, at(0, 2, 1))}),
+        0.5,
+        "below",
+    ),
+    "first_layer_drop": (
+        "layer_lesion",
+        lambda x: lesions({"kl_nats": np.where(LAYERS == 0, 3 * x, at(10, 3, 1))}),
+        1,
+        "above",
+    ),
+    "last_layer_drop": (
+        "layer_lesion",
+        lambda x: lesions({"kl_nats": np.where(MIDDLE, 2, at(10, 2 * x, 9))}),
+        1,
+        "above",
+    ),
+    "swap_costs_less": (
+        "layer_lesion",
+        lambda x: lesions({"kl_nats": at(0, 50, 1)}, {"kl_nats": x * at(0, 100, 2.0 ** (-1 / 9))}),
+        1,
+        "below",
+    ),
+    "harmful_layer": ("layer_lesion", lambda x: lesions({"loss_change_nats": at(4, x, 1)}), 0, "below"),
+    "local_attention_early": (
+        "local_attention",
+        lambda x: per_sequence({"attention_share": peak(x), "attention_share_no_bos": peak(1 - x)}),
+        1 / 3,
+        "below",
+    ),
+    "local_attention_early_no_bos": (
+        "local_attention",
+        lambda x: per_sequence({"attention_share": peak(1 - x), "attention_share_no_bos": peak(x)}),
+        1 / 3,
+        "below",
+    ),
+    "lens_kl_falls_late": ("logit_lens", lambda x: lens(kl_nats=np.array([4, 1, 4 * x, 3, 0])), 0.5, "above"),
+    "lens_entropy_falls": ("logit_lens", lambda x: lens(entropy_bits=5 + x * np.linspace(0, 1, 9)), 0, "below"),
+    "last_layer_entropy_rises": ("logit_lens", lambda x: lens(entropy_bits=np.array([9, 2, 2 + x])), 0, "above"),
+    "top_token_blunted": ("logit_lens", lambda x: lens(top1_probability=np.array([0.1, 0.5, 0.5 + x])), 0, "below"),
+    "last_layer_unlearns": (
+        "logit_lens",
+        lambda x: lens(right_to_wrong=np.array([np.nan, 0, 0.3 + x]), wrong_to_right=np.array([np.nan, 0.9, 0.3])),
+        0,
+        "above",
+    ),
+    "prediction_neurons_late": (
+        NEURONS,
+        lambda x: counted(one_peak(round(100 * x)), one_peak(round(100 - 100 * x))),
+        0.5,
+        "above",
+    ),
+    "prediction_neurons_not_last": (
+        NEURONS,
+        lambda x: counted(one_peak(min(100, round(100 * x))), one_peak(3)),
+        1,
+        "below",
+    ),
+    "suppression_after_prediction": (
+        NEURONS,
+        lambda x: counted(one_peak(50), one_peak(round(50 + 100 * x))),
+        0,
+        "above",
+    ),
+    "mlp_share_late": (
+        "mlp_norm",
+        lambda x: per_sequence({"mlp_to_residual": peak(x), "mlp_norm": peak(1 - x)}),
+        0.75,
+        "above",
+    ),
+    "mlp_norm_late": (
+        "mlp_norm",
+        lambda x: per_sequence({"mlp_to_residual": peak(1 - x), "mlp_norm": peak(x)}),
+        0.75,
+        "above",
+    ),
+}
+
+
+def verdict(name: str, model: str = "toy") -> pd.Series:
+    return claims.evaluate(model).set_index("claim").loc[name]
+
+
+def plant(name: str, value: float, model: str = "toy") -> None:
+    write("layer_lesion", lesions(), model)
+    write(PLANTED[name][0], PLANTED[name][1](value), model)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_claim_holds_just_on_its_side_of_the_bound_and_fails_just_beyond(name):
+    _, _, bound, true_side = PLANTED[name]
+    sign = 1 if true_side == "above" else -1
+    plant(name, bound + 0.02 * sign)
+    good = verdict(name)
+    assert (good["verdict"], good["share_true"], good["reason"]) == ("holds", 1, "")
+    plant(name, bound - 0.02 * sign)
+    bad = verdict(name)
+    if name == "prediction_neurons_not_last":  # no depth beyond 1
+        plant(name, 1)
+        bad = verdict(name)
+    assert (bad["verdict"], bad["share_true"]) == ("does not hold", 0)
+    assert bad["statistic"] == pytest.approx(bound - 0.02 * sign, abs=0.021)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_the_statistic_is_what_was_planted(name):
+    _, _, bound, true_side = PLANTED[name]
+    value = bound + (0.1 if true_side == "above" and bound < 1 else -0.1)
+    plant(name, value)
+    assert verdict(name)["statistic"] == pytest.approx(value, abs=0.006)
+
+
+def test_every_claim_has_a_planted_case():
+    assert {claim.name for claim in claims.read()} == {*PLANTED, "deeper_keeps_more", "same_neuron_counts"}
+    assert {claim.statistic for claim in claims.read()} == set(evidence.STATISTICS)
+
+
+def noisy(spread: float, centre: float = 0.0) -> pd.DataFrame:
+    """Last-step entropy change that differs from sequence to sequence around ``centre``."""
+    steps = centre + spread * np.linspace(-1, 1, N_SEQUENCES)
+    return lens(entropy_bits=np.stack([np.full(N_SEQUENCES, 9.0), np.full(N_SEQUENCES, 2.0), 2 + steps], axis=1))
+
+
+@pytest.mark.parametrize(("centre", "expected"), [(1.0, "holds"), (0.0, "undecided"), (-1.0, "does not hold")])
+def test_sequences_that_disagree_leave_a_claim_undecided(centre, expected):
+    write("layer_lesion", lesions())
+    write("logit_lens", noisy(1.0, centre))
+    found = verdict("last_layer_entropy_rises")
+    assert found["verdict"] == expected
+    assert found["statistic"] == pytest.approx(centre)
+    assert found["statistic_low"] < centre < found["statistic_high"]
+    assert ("of the resamples" in found["reason"]) == (expected == "undecided")
+
+
+def test_certainty_begins_at_975_in_a_thousand():
+    claim = next(claim for claim in claims.read() if claim.name == "last_layer_entropy_rises")
+    for n_true, expected in ((975, "holds"), (974, "undecided"), (26, "undecided"), (25, "does not hold")):
+        values = np.concatenate([[0.0], np.where(np.arange(1000) < n_true, 1.0, -1.0)])
+        assert claims.judge(claim, values)["verdict"] == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["middle_drop_accuracy", "middle_swap_accuracy", "harmful_layer", "last_layer_unlearns"]
+)
+def test_a_model_that_predicts_nothing_cannot_speak_of_accuracy(name):
+    _, _, bound, true_side = PLANTED[name]
+    plant(name, bound + (0.1 if true_side == "above" else -0.1))
+    assert verdict(name)["verdict"] == "holds"
+    tables = PLANTED[name][1](bound + 0.1) if PLANTED[name][0] == "layer_lesion" else lesions()
+    write("layer_lesion", tables.assign(accuracy_commonest=0.5))
+    found = verdict(name)
+    assert (found["verdict"], "commonest token" in found["reason"]) == ("undecided", True)
+    assert np.isnan(found["share_true"])
+
+
+@pytest.mark.parametrize(("total", "expected"), [(19, "undecided"), (20, "holds")])
+def test_too_few_neurons_cannot_speak(total, expected):
+    write("layer_lesion", lesions())
+    write(NEURONS, counted([0, 0, total, 0], [0, 0, 0, 100]))
+    assert verdict("prediction_neurons_late")["verdict"] == expected
+    assert verdict("suppression_after_prediction")["verdict"] == expected
+    write(NEURONS, counted([0, 0, 100, 0], [0, 0, 0, total]))
+    assert verdict("prediction_neurons_late")["verdict"] == "holds"
+    assert verdict("suppression_after_prediction")["verdict"] == expected
+
+
+def test_no_verdict_comes_from_a_nan():
+    write("layer_lesion", lesions({"kl_nats": np.full(N_LAYERS, np.nan), "accuracy": np.full(N_LAYERS, np.nan)}))
+    write(
+        "logit_lens",
+        lens(kl_nats=np.zeros(5), entropy_bits=np.full(5, np.nan)).assign(
+            top1_probability=np.nan, right_to_wrong=np.nan, wrong_to_right=np.nan
+        ),
+    )
+    table = claims.evaluate("toy")
+    unknown = table[~np.isfinite(table["statistic"])]
+    assert len(unknown) >= 12
+    assert set(unknown["verdict"]) == {"undecided"} and (unknown["reason"] != "").all()
+    assert unknown["share_true"].isna().all()
+
+
+def test_what_has_not_been_run_is_undecided_and_says_so():
+    table = claims.evaluate("nothing")
+    assert set(table["verdict"]) == {"undecided"}
+    assert table["reason"].str.contains("has not been run").all()
+
+
+def test_a_one_layer_model_gets_no_verdict_on_a_middle_it_does_not_have():
+    one = {name: np.ones(1) for name in ("accuracy", "accuracy_intact", "kl_nats", "loss_change_nats")}
+    write("layer_lesion", per_sequence(one | {"accuracy_commonest": np.zeros(1)}, intervention="drop"))
+    table = claims.evaluate("toy", "layer_lesion").set_index("claim")
+    assert set(table["verdict"].drop("harmful_layer")) == {"undecided"}
+
+
+def test_the_useless_layer_is_chosen_on_other_sequences_than_it_is_judged_on():
+    """Pure noise has a lowest layer too; chosen and judged on the same text it would look useful to drop."""
+    generator = np.random.default_rng(0)
+    noise = generator.normal(size=(64, 30))
+    rows = pd.DataFrame({"sequence": np.repeat(range(64), 30), "layer": np.tile(range(30), 64)})
+    rows = rows.assign(loss_change_nats=noise.ravel(), intervention="drop")
+    honest = evidence.loss_change_of_most_useless_layer(evidence.Measures(rows))
+    assert noise.mean(0).min() < -0.2
+    assert abs(honest[0]) < 0.4 and (honest < 0).mean() < 0.975
+
+
+def test_the_twins_of_three_seeds_are_judged_together():
+    parts = [lens(entropy_bits=np.array([9.0, 2.0, 2.0 + step])).assign(seed=n) for n, step in enumerate((1, 1, -1))]
+    write("layer_lesion", lesions(), "toy@untrained")
+    write("logit_lens", pd.concat(parts), "toy@untrained")
+    found = verdict("last_layer_entropy_rises", "toy@untrained")
+    assert found["verdict"] == "undecided"
+    assert found["share_true"] == pytest.approx(2 / 3)
+    assert found["statistic"] == pytest.approx(1 / 3)
+
+
+def of_depth(n_layers: int, kept: float) -> pd.DataFrame:
+    plain = {"accuracy": kept / 2, "accuracy_intact": 0.5, "kl_nats": 1, "loss_change_nats": 0, "accuracy_commonest": 0}
+    curves = {name: np.full(n_layers, value) for name, value in plain.items()}
+    return per_sequence(curves, intervention="drop")
+
+
+@pytest.mark.parametrize(("kept", "expected"), [((0.7, 0.8, 0.9), "holds"), ((0.9, 0.8, 0.7), "does not hold")])
+def test_deeper_models_are_compared_by_rank(kept, expected):
+    for n_layers, share in zip((6, 12, 24), kept, strict=True):
+        write("layer_lesion", of_depth(n_layers, share), f"deep{n_layers}")
+    (row,) = claims.evaluate_across(["deep12", "deep6", "deep24"]).to_dict("records")
+    assert (row["verdict"], abs(row["statistic"])) == (expected, pytest.approx(1))
+
+
+def test_two_models_are_too_few_to_compare():
+    for n_layers in (6, 12):
+        write("layer_lesion", of_depth(n_layers, 0.8), f"deep{n_layers}")
+    (row,) = claims.evaluate_across(["deep6", "deep12", "missing"]).to_dict("records")
+    assert (row["verdict"], row["reason"]) == ("undecided", "needs 3 models, 2 have been run")
+
+
+@pytest.mark.parametrize(("off_by", "expected"), [(0, "holds"), (1, "holds"), (2, "does not hold")])
+def test_counts_are_compared_with_the_authors_only_where_they_showed_the_model(off_by, expected):
+    counts = published.neuron_counts("gpt2")
+    assert counts["n_prediction"].sum() > 100
+    off = counts.assign(n_suppression=counts["n_suppression"] + off_by * (counts.index == 3))
+    for model in ("gpt2", "openai-community/gpt2", "gpt2-medium"):
+        write(NEURONS, off.assign(layer=off.index), model)
+    for model in ("gpt2", "openai-community/gpt2"):
+        assert verdict("same_neuron_counts", model)["verdict"] == expected
+    assert "same_neuron_counts" not in set(claims.evaluate("gpt2-medium")["claim"])
+
+
+def test_the_scoreboard_shows_the_twin_beside_the_model():
+    plant("lens_entropy_falls", -1)
+    assert set(claims.scoreboard("toy")["untrained"]) == {"not run"}
+    plant("lens_entropy_falls", 1, "toy@untrained")
+    row = claims.scoreboard("toy", "logit_lens").loc["The lens grows more certain with depth"]
+    assert row[["verdict", "untrained"]].tolist() == ["holds", "does not hold"]
+    assert row["statistic"] == "-1"
+
+
+def test_claims_are_saved_with_model_and_reason():
+    plant("lens_entropy_falls", -1)
+    claims.save("toy")
+    table = pd.read_csv(paths.results("toy") / "claims.csv")
+    assert set(table["model"]) == {"toy"}
+    assert table.loc[table["claim"] == "lens_entropy_falls", "verdict"].item() == "holds"

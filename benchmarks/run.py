@@ -3,8 +3,8 @@
     python benchmarks/run.py [--shape NAME ...] [--repeats N] [--no-growth]
 
 For models of several shapes with random weights, medians over repeats, all contenders in turn within one
-process, each checked to give the same KL; nnsight takes part where it is installed. Writes results.csv,
-growth.csv and the figure growth beside this file. Takes an hour, on a machine that does nothing else.
+process, each checked to give the same KL; nnsight takes part where it is installed. Writes results.csv (rows of
+the shapes that are measured; others stay), growth.csv and the figure growth beside this file. Takes an hour, on a machine that does nothing else.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch
 from helpers import attention, lens, models, neurons, norms, readout, sources
 
 HERE = Path(__file__).parent
+RESULTS = HERE / "results.csv"
 SEQUENCES = {"gpt2": 4, "pythia-410m": 2, "48-layers": 2, "pocket": 16}
 CONTEXT = 256
 SAME_KL = 1e-4
@@ -34,14 +35,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--no-growth", action="store_true", help="leave out how time grows with layers and tokens")
     options = parser.parse_args()
-    tables = []
     for shape in options.shape or shapes.CONFIGS:
         with tempfile.TemporaryDirectory() as folder:
             config = shapes.CONFIGS[shape]
             name = shapes.checkpoint(config(), Path(folder)) if config else shape
-            tables.append(measure(shape, name, options.repeats))
-        print(tables[-1].to_string(index=False, na_rep="", float_format="{:.2f}".format), flush=True)
-    pd.concat(tables).to_csv(HERE / "results.csv", index=False, float_format="%.4g")
+            table = measure(shape, name, options.repeats)
+        print(table.to_string(index=False, na_rep="", float_format="{:.2f}".format), flush=True)
+        record(shape, table)
     if not options.no_growth:
         growth.run(HERE, options.repeats)
 
@@ -80,6 +80,14 @@ def measure(shape: str, name: str, repeats: int) -> pd.DataFrame:
         for what, own in measured.items()
     ]
     return pd.DataFrame([*rows, *rates(shape, bridge, tokens, measured["sweep"].median)])
+
+
+def record(shape: str, table: pd.DataFrame) -> None:
+    """Put the shape's rows into results.csv in place of those of an earlier run."""
+    if RESULTS.exists():
+        earlier = pd.read_csv(RESULTS)
+        table = pd.concat([earlier[earlier["shape"] != shape], table])
+    table.to_csv(RESULTS, index=False, float_format="%.4g")
 
 
 def check_same_kl(measured: dict[str, meter.Measured]) -> None:

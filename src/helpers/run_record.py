@@ -65,7 +65,7 @@ def source_hash(notebook: Path) -> str:
 
 def helpers_hash() -> str:
     """sha256 of the helper modules."""
-    contents = [path.read_bytes() for path in sorted(paths.HELPERS.glob("*.py"))]
+    contents = [path.read_bytes() for path in sorted(paths.HELPERS.rglob("*.py"))]
     return hashlib.sha256(b"\0".join(contents)).hexdigest()
 
 

@@ -5,7 +5,7 @@ them can be resampled jointly. Windows cut from one document are not independent
 narrow where a text has few documents.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -30,14 +30,17 @@ def rows(first: int, measures: Mapping[str, Shaped[Tensor, "sequence"]], **keys:
 
 
 def summarise(
-    sequences: pd.DataFrame, ratios: Mapping[str, tuple[str, str]] | None = None, seed: int = 0
+    sequences: pd.DataFrame,
+    ratios: Mapping[str, tuple[str, str]] | None = None,
+    seed: int = 0,
+    keys: Sequence[str] = KEYS,
 ) -> pd.DataFrame:
-    """Mean over sequences of every measure, with ``_low`` and ``_high``, per layer (and intervention).
+    """Mean over sequences of every measure, with ``_low`` and ``_high``, per layer (and intervention, or other keys).
 
     ``sequences`` has one row per sequence and key. ``ratios`` names further columns as numerator and
     denominator, each summed over the sequences of a resample; empty where the denominator is 0.
     """
-    keys = [key for key in KEYS if key in sequences]
+    keys = [key for key in keys if key in sequences]
     measures = [column for column in sequences if column not in (*keys, "sequence")]
     wide = sequences.pivot(index=keys, columns="sequence", values=measures)
     weights = resample_weights(wide[measures[0]].shape[1], seed)

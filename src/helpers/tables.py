@@ -55,10 +55,12 @@ def with_keys(table: pd.DataFrame, model: str) -> pd.DataFrame:
     """Add the model's name and each row's relative depth, keys first.
 
     Depth runs from 0 to 1: layer / (n_layers - 1) for blocks, layer / n_layers for lens rows, which is
-    in both cases the layer over the largest layer of the table; 0 in a table of one layer.
+    in both cases the layer over the largest layer of the table; 0 in a table of one layer. A table that
+    is not by layer gets no depth.
     """
-    last = max(1, int(table["layer"].max()))
-    keyed = table.assign(model=model, depth=table["layer"] / last)
+    keyed = table.assign(model=model)
+    if "layer" in table:
+        keyed["depth"] = table["layer"] / max(1, int(table["layer"].max()))
     keys = [key for key in KEYS if key in keyed]
     return keyed[[*keys, *(column for column in keyed if column not in keys)]]
 

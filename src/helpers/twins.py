@@ -4,7 +4,7 @@ What the twins show as well was not learned. One draw of weights would leave ope
 would show it too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
@@ -32,13 +32,17 @@ def measure(
     return pd.concat(frames, ignore_index=True)
 
 
-def table(rows: pd.DataFrame, summarise: Callable[[pd.DataFrame], pd.DataFrame] = stats.summarise) -> pd.DataFrame:
+def table(
+    rows: pd.DataFrame,
+    summarise: Callable[[pd.DataFrame], pd.DataFrame] = stats.summarise,
+    keys: Sequence[str] = stats.KEYS,
+) -> pd.DataFrame:
     """One table of all twins: means over them, ``_low`` and ``_high`` the smallest and largest of them.
 
-    ``summarise`` makes the table of one twin from its rows.
+    ``summarise`` makes the table of one twin from its rows; ``keys`` tell that table's rows apart.
     """
     each = [summarise(part.drop(columns="seed")) for _, part in rows.groupby("seed")]
-    keys = [key for key in stats.KEYS if key in each[0]]
+    keys = [key for key in keys if key in each[0]]
     measured = [column for column in each[0] if column not in keys and not column.endswith(("_low", "_high"))]
     grouped = pd.concat(each).groupby(keys, sort=False)[measured]
     bounds = {f"_{bound}": getattr(grouped, pick)() for bound, pick in (("low", "min"), ("high", "max"))}

@@ -1,46 +1,18 @@
-"""One style, one function per figure; tables in, figures out, and only ``save`` touches a file.
+"""The figures of the paper's five experiments: tables in, figures out.
 
-In every figure the horizontal axis is relative depth, lines are means over sequences, coloured bands
-their 95 % intervals, and grey is the untrained twin: the same architecture with fresh weights.
+The horizontal axis is relative depth throughout.
 """
 
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from helpers import paths
+from helpers.figures.style import BLOCK_DEPTH, BLUE, GREEN, GREY, LENS_DEPTH, ORANGE, PANEL, PURPLE, RED, curve, panels
 from helpers.neurons import KURTOSIS_THRESHOLD
-from helpers.tables import writing
 
-BLUE, ORANGE, GREEN, RED, PURPLE = sns.color_palette("colorblind")[:5]
-GREY = "0.55"
-PANEL = (4.4, 3.6)
-STYLE = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.labelsize": 10,
-    "axes.titlesize": 11,
-    "figure.titlesize": 12,
-    "legend.fontsize": 9,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
-    "grid.color": "0.9",
-    "legend.edgecolor": "none",
-    "legend.framealpha": 1,
-    "savefig.dpi": 160,
-    "svg.hashsalt": "stages-of-inference",
-}
 OTHER_TEXTS = "the authors' plot, other texts"
-BLOCK_DEPTH = "relative depth of the layer"
-LENS_DEPTH = "relative depth (0 = embedding, 1 = output)"
 
 
 def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
@@ -183,36 +155,6 @@ def mlp_norm(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure
         ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
         ax.yaxis.set_minor_formatter("{x:g}")
     return figure
-
-
-def panels(n_panels: int, table: pd.DataFrame, title: str) -> tuple[Figure, list[Axes]]:
-    """A titled row of empty axes in the project's style."""
-    sns.set_theme(style="whitegrid", rc=STYLE)
-    width = PANEL[0] * n_panels + (1.4 if n_panels == 1 else 0)
-    figure, axes = plt.subplots(1, n_panels, figsize=(width, PANEL[1]), squeeze=False)
-    figure.suptitle(f"{table['model'].iloc[0]}: {title}")
-    return figure, list(axes[0])
-
-
-def curve(ax: Axes, table: pd.DataFrame, column: str, colour, label: str | None = None, style: str = "-") -> Axes:
-    """One measure against depth: the mean, and its interval where the table gives one."""
-    ordered = table.sort_values("depth")
-    if f"{column}_low" in ordered:
-        ax.fill_between(
-            ordered["depth"], ordered[f"{column}_low"], ordered[f"{column}_high"], color=colour, alpha=0.25, lw=0
-        )
-    weight = {"lw": 1, "zorder": 1} if colour == GREY else {"marker": "o", "ms": 3.5}
-    ax.plot(ordered["depth"], ordered[column], color=colour, label=label, ls=style, **weight)
-    return ax
-
-
-def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path:
-    """Write ``<slug>[_<what>].png`` and ``.svg`` to the model's figures; the same figure gives the same bytes."""
-    stem = paths.figures(model) / (f"{slug}_{what}" if what else slug)
-    for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
-        with writing(stem.with_suffix(suffix)) as path:
-            figure.savefig(path, metadata=metadata)
-    return stem.with_suffix(".png")
 
 
 def _beside(ax: Axes, published: pd.DataFrame | None, column: str, label: str | None) -> None:

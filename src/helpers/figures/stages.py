@@ -1,0 +1,110 @@
+"""Figures across experiments and models: every measure against depth on one page, and the claims as a heatmap."""
+
+from collections.abc import Mapping
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from helpers import claims
+from helpers.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, curve
+
+PANELS = (  # experiment, column, intervention, label, stage the paper uses it for
+    ("layer_lesion", "kl_nats", "drop", "KL when dropped [nats]", "robustness"),
+    ("layer_lesion", "relative_accuracy", "drop", "accuracy kept when dropped", "robustness"),
+    ("local_attention", "attention_share_no_bos", None, "attention to the previous five", "1"),
+    ("logit_lens", "kl_nats", None, "lens: KL to the output [nats]", "2, 3"),
+    ("logit_lens", "entropy_bits", None, "lens: entropy [bits]", "3, 4"),
+    ("prediction_suppression_neurons", "n_prediction", None, "prediction neurons", "3"),
+    ("prediction_suppression_neurons", "n_suppression", None, "suppression neurons", "4"),
+    ("mlp_norm", "mlp_to_residual", None, "MLP norm / residual norm", "4"),
+)
+FAMILIES = {"gpt2": "Blues", "pythia": "Oranges", "phi": "Greens", "llama": "Reds", "qwen": "Purples"}
+LOGARITHMIC = ("kl_nats", "mlp_to_residual")
+VERDICTS = {claims.HOLDS: 1, claims.UNDECIDED: 0, claims.DOES_NOT_HOLD: -1}
+Tables = Mapping[str, pd.DataFrame]
+
+
+def one_model(model: str, tables: Tables, boundaries: pd.DataFrame, control: Tables | None = None) -> Figure:
+    """All measures of one model; dashed lines are the proposed boundaries, with their intervals."""
+    figure, axes = _page(f"{model}: every measure against depth, with the proposed boundaries between stages")
+    for ax, panel in zip(axes, PANELS, strict=True):
+        if control is not None:
+            _draw(ax, panel, control, GREY, "untrained")
+        _draw(ax, panel, tables, BLUE, model)
+        for boundary, colour in zip(boundaries.itertuples(), (ORANGE, GREEN, PURPLE), strict=True):
+            if boundary.depth == boundary.depth:  # a number
+                last = (boundary.layer - 0.5) / boundary.depth
+                ax.axvspan(
+                    *((layer - 0.5) / last for layer in (boundary.layer_low, boundary.layer_high)),
+                    color=colour,
+                    alpha=0.15,
+                    lw=0,
+                )
+                ax.axvline(boundary.depth, color=colour, ls="--", lw=1.2, label=f"stages {boundary.between}")
+    figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def several_models(tables: Mapping[str, Tables]) -> Figure:
+    """The same page with one line per model, families by colour, deeper models darker."""
+    figure, axes = _page("every measure against depth, several models")
+    colours = family_colours(tables)
+    for ax, panel in zip(axes, PANELS, strict=True):
+        for model, own in tables.items():
+            _draw(ax, panel, own, colours[model], model)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def claims_heatmap(verdicts: pd.DataFrame) -> Figure:
+    """Claims by model: holds, undecided, does not hold. ``verdicts`` has a row per claim and a column per model."""
+    with plt.rc_context(STYLE):
+        size = (4.5 + 0.9 * verdicts.shape[1], 1.2 + 0.3 * len(verdicts))
+        figure, ax = plt.subplots(figsize=size)
+        colours = ListedColormap(["#d98880", "0.92", "#7fb3d5"])
+        numbers = verdicts.replace(VERDICTS).astype(float)
+        words = verdicts.replace({claims.HOLDS: "yes", claims.UNDECIDED: "?", claims.DOES_NOT_HOLD: "no"})
+        sns.heatmap(numbers, vmin=-1, vmax=1, cmap=colours, annot=words, fmt="", cbar=False, linewidths=1, ax=ax)
+        ax.set(xlabel="", ylabel="")
+        ax.tick_params(axis="x", rotation=30)
+    return figure
+
+
+def family_colours(tables: Mapping[str, Tables]) -> dict[str, object]:
+    """A colour for every model: its family's, the darker the deeper; grey for families not in the paper."""
+    colours = {}
+    for family in (*FAMILIES, ""):
+        members = [model for model in tables if _family(model) == family]
+        members.sort(key=lambda model: max(len(table) for table in tables[model].values()))
+        colours |= dict(
+            zip(members, sns.color_palette(FAMILIES.get(family, "Greys"), len(members) + 2)[2:], strict=True)
+        )
+    return colours
+
+
+def _family(model: str) -> str:
+    return next((family for family in FAMILIES if family in model.lower()), "")
+
+
+def _page(title: str) -> tuple[Figure, list[Axes]]:
+    with plt.rc_context():
+        sns.set_theme(style="whitegrid", rc=STYLE)
+        figure, axes = plt.subplots(2, 4, figsize=(15, 6.4))
+    figure.suptitle(title)
+    return figure, list(axes.flat)
+
+
+def _draw(ax: Axes, panel: tuple, tables: Tables, colour, label: str) -> None:
+    experiment, column, intervention, title, stage = panel
+    table = tables.get(experiment)
+    if table is not None:
+        table = table if intervention is None else table[table["intervention"] == intervention]
+        if not (column == "relative_accuracy" and colour == GREY):  # a ratio of two chance numbers
+            curve(ax, table, column, colour, label)
+    ax.set(title=title if stage == "robustness" else f"{title} (stage {stage})", xlabel="relative depth")
+    if column in LOGARITHMIC and experiment != "logit_lens":
+        ax.set_yscale("log")

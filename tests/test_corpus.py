@@ -427,3 +427,23 @@ def test_lengths_that_make_no_sense_are_refused_before_any_text_is_read(tokens, 
 def test_shortest_and_longest_context_are_accepted(pocket):
     assert corpus.windows(pocket, tokens=8, context=8).shape == (1, 8)
     assert corpus.windows(pocket, tokens=1, context=256).shape == (1, 256)
+
+
+def test_every_token_knows_its_document(bridges, tmp_path):
+    bridge = bridges["pocket"]
+    texts = [
+        "One two three four five six seven.",
+        "A much longer document about the sea. " * 9,
+        "The end of it all." * 5,
+    ]
+    lines = [json.dumps({"text": text}) for text in texts]
+    (tmp_path / "text.jsonl").write_text("\n".join(lines))
+    tokens = corpus.windows(bridge, str(tmp_path / "text.jsonl"), tokens=96, context=16)
+    documents = corpus.documents_of(bridge, str(tmp_path / "text.jsonl"), tokens=96, context=16)
+    assert documents.shape == tokens.shape and set(documents[:, 0].tolist()) == {-1}
+    _, eos = corpus.boundary_tokens(bridge)
+    for row, own in zip(tokens[:, 1:], documents[:, 1:], strict=True):
+        for number in own.unique().tolist():
+            part = [token for token in row[own == number].tolist() if token != eos]
+            assert bridge.tokenizer.decode(part).strip() in texts[number]
+    assert documents[:, 1:].flatten().tolist() == sorted(documents[:, 1:].flatten().tolist())

@@ -37,13 +37,31 @@ def windows(
 
     Text for fewer windows is used whole; text for less than one raises ``InputError``.
     """
+    return _cut(bridge, corpus, tokens, context)[0]
+
+
+def documents_of(
+    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 16_384, context: int = 256
+) -> Int[Tensor, "sequence context"]:
+    """Which document of the corpus, counted from 0, each token of ``windows`` was cut from; -1 for BOS.
+
+    The EOS between two documents counts as the later one's.
+    """
+    return _cut(bridge, corpus, tokens, context)[1]
+
+
+def _cut(
+    bridge: TransformerBridge, corpus: str, tokens: int, context: int
+) -> tuple[Int[Tensor, "sequence context"], Int[Tensor, "sequence context"]]:
+    """The windows, and the document of every token in them."""
     _check_shape(bridge, tokens, context)
     wanted, length = max(1, tokens // context), context - 1
     bos, eos = boundary_tokens(bridge)
     streamed = corpus.startswith("hf:")
-    documents = _from_hub(corpus.removeprefix("hf:")) if streamed else _from_disk(corpus)
-    pieces = _joined(_tokenised(bridge.tokenizer, documents), eos)
-    stream = _take(pieces, wanted * length) if streamed else np.concatenate([*pieces, np.empty(0, np.int64)])
+    texts = _from_hub(corpus.removeprefix("hf:")) if streamed else _from_disk(corpus)
+    pieces = _take(_joined(_tokenised(bridge.tokenizer, texts), eos), wanted * length if streamed else None)
+    stream = np.concatenate([np.empty(0, np.int64), *pieces])
+    documents = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
     available = min(wanted, len(stream) // length)
     if available < 1:
         raise InputError(
@@ -51,8 +69,13 @@ def windows(
             "give more text or a smaller --context"
         )
     starts = np.arange(available) * len(stream) // available
-    body = torch.from_numpy(stream[starts[:, None] + np.arange(length)])
-    return torch.cat([torch.full((available, 1), bos), body], dim=1)
+    places = starts[:, None] + np.arange(length)
+    cut = (
+        np.pad(source[places], ((0, 0), (1, 0)), constant_values=first)
+        for source, first in ((stream, bos), (documents, -1))
+    )
+    windows, sources = map(torch.from_numpy, cut)
+    return windows, sources
 
 
 def save_tokens(tokens: Int[Tensor, "sequence context"], model: str) -> Path:
@@ -100,13 +123,15 @@ def _joined(documents: Iterable[list[int]], eos: int) -> Iterator[np.ndarray]:
         yield np.array([eos, *ids] if number else ids, dtype=np.int64)
 
 
-def _take(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
-    """The first ``length`` tokens, reading no more documents than that takes."""
-    taken, total = [np.empty(0, np.int64)], 0
-    while total < length and (piece := next(pieces, None)) is not None:
-        taken.append(piece)
-        total += len(piece)
-    return np.concatenate(taken)[:length]
+def _take(pieces: Iterator[np.ndarray], length: int | None) -> list[np.ndarray]:
+    """All pieces, or as many as hold the first ``length`` tokens and no more: the last one cut, none read beyond it."""
+    if length is None:
+        return list(pieces)
+    taken, left = [], length
+    while left > 0 and (piece := next(pieces, None)) is not None:
+        taken.append(piece[:left])
+        left -= len(taken[-1])
+    return taken
 
 
 def _from_disk(corpus: str) -> Iterator[str]:

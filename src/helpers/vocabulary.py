@@ -1,0 +1,57 @@
+"""Tokens as text: what each id of the vocabulary spells, and which tokens of a sequence are one word.
+
+A word is a run of tokens of letters alone, the first of which begins with a space. Byte-level and
+SentencePiece vocabularies mark that space differently; here it is always a space.
+"""
+
+from functools import cache
+
+from jaxtyping import Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+SENTENCE_PIECE_SPACE = "▁"
+
+
+def token_texts(bridge: TransformerBridge) -> list[str]:
+    """What every row of the unembedding spells; empty for special tokens and for rows without a token."""
+    return list(_token_texts(bridge.tokenizer, bridge.cfg.d_vocab))
+
+
+def word_spans(texts: list[str], tokens: Int[Tensor, "pos"]) -> list[tuple[int, int]]:
+    """First position and length in tokens of every word of a sequence, in order.
+
+    ``texts`` are those of ``token_texts``. A word that begins or ends a sequence may be cut off there, so
+    it counts only if another token follows; what is glued to letters, digits or an apostrophe by other
+    tokens ("don't", "3rd") is no word.
+    """
+    pieces = [texts[token] for token in tokens.tolist()]
+    spans = []
+    for start, piece in enumerate(pieces):
+        if not (piece.startswith(" ") and piece[1:].isalpha()):
+            continue
+        end = start + 1
+        while end < len(pieces) and pieces[end].isalpha():
+            end += 1
+        if end < len(pieces) and not _goes_on(pieces[end]):
+            spans.append((start, end - start))
+    return spans
+
+
+def _goes_on(piece: str) -> bool:
+    """Whether a token belongs to the word before it although it is not all letters."""
+    return bool(piece) and (piece[0].isalnum() or piece[0] in "'’")
+
+
+@cache
+def _token_texts(tokenizer, n_rows: int) -> tuple[str, ...]:
+    special = set(tokenizer.all_special_ids)
+    texts = []
+    for token in range(n_rows):
+        spelled = tokenizer.convert_ids_to_tokens(token) if token < len(tokenizer) else None
+        if spelled is None or token in special:
+            texts.append("")
+            continue
+        text = tokenizer.decode([token])
+        texts.append(f" {text.lstrip()}" if spelled.startswith(SENTENCE_PIECE_SPACE) else text)
+    return tuple(texts)

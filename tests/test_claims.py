@@ -40,7 +40,7 @@ def per_sequence(curves: dict, **keys) -> pd.DataFrame:
 
 def lesions(drop: dict | None = None, swap: dict | None = None, commonest: float = 0.1) -> pd.DataFrame:
     """Lesions of a model that is right in half the cases; what is not given has no effect."""
-    plain = {"accuracy": 0.5, "accuracy_intact": 0.5, "kl_nats": 0.5, "loss_change_nats": 0.1}
+    plain = {"accuracy": 0.5, "accuracy_intact": 0.5, "kl_nats": 0.5, "loss_change_nats": 0.1, "top1_agreement": 0.3}
     plain = {name: np.full(N_LAYERS, value) for name, value in plain.items()}
     plain["accuracy_commonest"] = np.full(N_LAYERS, commonest)
     swapped = {name: values[..., :-1] for name, values in (plain | (swap or {})).items()}
@@ -134,7 +134,7 @@ PLANTED = {
         "below",
     ),
     "lens_kl_falls_late": ("logit_lens", lambda x: lens(kl_nats=np.array([4, 1, 4 * x, 3, 0])), 0.5, "above"),
-    "lens_entropy_falls": ("logit_lens", lambda x: lens(entropy_bits=5 + x * np.linspace(0, 1, 9)), 0, "below"),
+    "lens_entropy_falls": ("logit_lens", lambda x: lens(entropy_bits=5 + 5 * x * np.linspace(0, 1, 9)), -0.05, "below"),
     "last_layer_entropy_rises": ("logit_lens", lambda x: lens(entropy_bits=np.array([9, 2, 2 + x])), 0, "above"),
     "top_token_blunted": ("logit_lens", lambda x: lens(top1_probability=np.array([0.1, 0.5, 0.5 + x])), 0, "below"),
     "last_layer_unlearns": (
@@ -207,6 +207,38 @@ def test_the_statistic_is_what_was_planted(name):
     value = bound + (0.1 if true_side == "above" and bound < 1 else -0.1)
     plant(name, value)
     assert verdict(name)["statistic"] == pytest.approx(value, abs=0.006)
+
+
+def test_more_robust_than_the_papers_models_is_remarked_and_agreement_stands_beside():
+    agreement = {"top1_agreement": np.where(MIDDLE, 0.8, 0)}
+    for kept, expected in ((0.9, "same first guess 0.80"), (0.97, "more robust than any model of the paper; ")):
+        write("layer_lesion", lesions({"accuracy": np.where(MIDDLE, kept / 2, 0)} | agreement))
+        row = verdict("middle_drop_accuracy")
+        assert row["verdict"] == "holds" and row["remark"].startswith(expected)
+        assert verdict("middle_drop_kl")["remark"] == ""
+
+
+def test_verdicts_of_several_models_stand_side_by_side():
+    plant("lens_entropy_falls", -1, "a")
+    plant("lens_entropy_falls", 1, "b")
+    table = claims.verdicts(["a", "never-run", "b"])
+    assert table.loc[
+        "The lens grows more certain with depth, by a twentieth of its first entropy or more"
+    ].to_dict() == {"a": "holds", "b": "does not hold"}
+    assert "same_neuron_counts" not in table.index
+
+
+def test_the_lines_for_a_terminal_put_firm_verdicts_first():
+    plant("lens_entropy_falls", -1)
+    shown = claims.lines("toy")
+    assert len(shown) == len(claims.evaluate("toy"))
+    first = next(n for n, line in enumerate(shown) if "undecided:" in line)
+    assert any(
+        "holds: The lens grows more certain with depth, by a twentieth of its first entropy or more (statistic -1"
+        in line
+        for line in shown[:first]
+    )
+    assert all("undecided:" in line for line in shown[first:])
 
 
 def test_every_claim_has_a_planted_case():
@@ -285,7 +317,9 @@ def test_what_has_not_been_run_is_undecided_and_says_so():
 
 
 def test_a_one_layer_model_gets_no_verdict_on_a_middle_it_does_not_have():
-    one = {name: np.ones(1) for name in ("accuracy", "accuracy_intact", "kl_nats", "loss_change_nats")}
+    one = {
+        name: np.ones(1) for name in ("accuracy", "accuracy_intact", "kl_nats", "loss_change_nats", "top1_agreement")
+    }
     write("layer_lesion", per_sequence(one | {"accuracy_commonest": np.zeros(1)}, intervention="drop"))
     table = claims.evaluate("toy", "layer_lesion").set_index("claim")
     assert set(table["verdict"].drop("harmful_layer")) == {"undecided"}
@@ -349,7 +383,9 @@ def test_the_scoreboard_shows_the_twin_beside_the_model():
     plant("lens_entropy_falls", -1)
     assert set(claims.scoreboard("toy")["untrained"]) == {"not run"}
     plant("lens_entropy_falls", 1, "toy@untrained")
-    row = claims.scoreboard("toy", "logit_lens").loc["The lens grows more certain with depth"]
+    row = claims.scoreboard("toy", "logit_lens").loc[
+        "The lens grows more certain with depth, by a twentieth of its first entropy or more"
+    ]
     assert row[["verdict", "untrained"]].tolist() == ["holds", "does not hold"]
     assert row["statistic"] == "-1"
 

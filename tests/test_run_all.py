@@ -116,10 +116,12 @@ def test_what_is_no_longer_up_to_date_is_listed_as_to_run(finished, checkpoint, 
     try:
         table.write_bytes(original + b"\n")
         assert run(monkeypatch, finished, *listing) == 0
-        assert _to_run(capsys) == ["05_mlp_norm"], "a table that was changed"
+        assert _to_run(capsys) == ["05_mlp_norm", "06_stages_of_inference"], (
+            "a table that was changed, and who reads it"
+        )
         table.unlink()
         run(monkeypatch, finished, *listing)
-        assert _to_run(capsys) == ["05_mlp_norm"], "a table that is gone"
+        assert _to_run(capsys) == ["05_mlp_norm", "06_stages_of_inference"], "a table that is gone"
     finally:
         table.write_bytes(original)
     run(monkeypatch, finished, *listing)

@@ -72,6 +72,12 @@ def test_a_flat_curve_has_no_boundary(seed):
     assert stages.order(found).startswith("0 of 3")
 
 
+def test_a_rise_before_the_peak_does_not_hide_the_fall_behind_it():
+    plant(12, 3, 6, 11)
+    write(attention.SLUG, "attention_share_no_bos", np.array([[2, 3, 6, 5, 3, 3, 3, 3, 2, 2, 3, 2]] * N_SEQUENCES) / 10)
+    assert stages.propose("toy")["layer"].iloc[0] == 4  # of the bare curve the best step is the late one, at 8
+
+
 def test_a_step_the_wrong_way_is_no_boundary():
     plant(24, 5, 12, 20)
     for boundary in stages.BOUNDARIES:

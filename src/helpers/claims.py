@@ -15,11 +15,12 @@ import pandas as pd
 import yaml
 
 from helpers import lesion, neurons, paths, published, tables, twins
-from helpers.evidence import STATISTICS, Measures, Resampled, lead_over_commonest
+from helpers.evidence import BESIDE, STATISTICS, Measures, Resampled, lead_over_commonest
 
 SLUG = "claims"
 ACROSS = "_all"
 HOLDS, DOES_NOT_HOLD, UNDECIDED = "holds", "does not hold", "undecided"
+VERDICTS = (HOLDS, DOES_NOT_HOLD, UNDECIDED)
 CERTAIN = 0.975
 FEWEST_NEURONS, FEWEST_MODELS = 20, 3
 RULES = {"at least": operator.ge, "above": operator.gt, "below": operator.lt, "at most": operator.le}
@@ -39,6 +40,8 @@ class Claim:
     paper: str = ""
     needs: str = ""
     open: bool = False
+    beyond: float | None = None  # the highest value in the paper: more is said, and is no failure
+    beside: str = ""  # another statistic to read this one with
 
     def is_true(self, values: Resampled) -> np.ndarray:
         """In which resamples the rule is obeyed."""
@@ -56,7 +59,7 @@ def evaluate(model: str, experiment: str | None = None, seed: int = 0) -> pd.Dat
     """Every claim about one model, or those of one experiment, from the tables in its results folder.
 
     One row per claim: ``statistic`` with its 95 % interval, ``share_true`` of the resamples, ``verdict``,
-    and the ``reason`` where that is undecided.
+    the ``reason`` where that is undecided, and a ``remark`` to read it with.
     """
     chosen = [claim for claim in read() if claim.needs != "models" and experiment in (None, claim.experiment)]
     slugs = {claim.experiment for claim in chosen} | {lesion.SLUG}
@@ -88,11 +91,29 @@ def scoreboard(model: str, experiment: str | None = None, seed: int = 0) -> pd.D
             "statistic": [_with_interval(row) for row in table.itertuples()],
             "holds if": table["rule"],
             "paper": table["paper"],
-            "verdict": table["verdict"],
+            "verdict": [f"{row.verdict} ({row.remark})" if row.remark else row.verdict for row in table.itertuples()],
             "untrained": table["claim"].map(twin) if _has_been_run(twins.name(model)) else "not run",
         }
     )
     return shown.set_index("claim")
+
+
+def verdicts(models: Sequence[str], seed: int = 0) -> pd.DataFrame:
+    """The verdicts side by side: a row per claim, a column per model that has been run."""
+    judged = [evaluate(model, seed=seed) for model in models if _has_been_run(model)]
+    columns = {table["model"].iloc[0]: table.set_index("wording")["verdict"] for table in judged}
+    return pd.DataFrame(columns).dropna()  # a claim about a published curve is not for every model
+
+
+def lines(model: str, seed: int = 0) -> list[str]:
+    """The scoreboard as lines of a terminal, the firm verdicts first."""
+    shown = scoreboard(model, seed=seed).reset_index()
+    order = shown["verdict"].str.startswith((HOLDS, DOES_NOT_HOLD))
+    rows = shown[order].sort_values("verdict", key=lambda verdict: ~verdict.str.startswith(HOLDS), kind="stable")
+    return [
+        f"  {row.verdict}: {row.claim} (statistic {row.statistic}; untrained: {row.untrained})"
+        for row in pd.concat([rows, shown[~order]]).itertuples()
+    ]
 
 
 def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
@@ -118,6 +139,7 @@ def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
         "share_true": share,
         "verdict": verdict,
         "reason": reason,
+        "remark": "",
     }
 
 
@@ -133,11 +155,16 @@ def measures(model: str, slug: str, seed: int = 0) -> list[Measures]:
     return [Measures(part, seed) for _, part in rows.groupby("seed")] if "seed" in rows else [Measures(rows, seed)]
 
 
-def save(model: str, seed: int = 0) -> pd.DataFrame:
-    """Judge every claim about a model, and write ``claims.csv`` to its results."""
-    table = evaluate(model, seed=seed)
-    tables.write(paths.results(model) / f"{SLUG}.csv", table)
-    return table
+def save(model: str, seed: int = 0) -> None:
+    """Judge every claim about a model, and about its twin where that was run: ``claims.csv`` in their results."""
+    for one in (model, twins.name(model)):
+        if _has_been_run(one):
+            tables.write(paths.results(one) / f"{SLUG}.csv", evaluate(one, seed=seed))
+
+
+def save_across(models: Sequence[str], seed: int = 0) -> None:
+    """The same for the claims across models, in the results of all of them together."""
+    tables.write(paths.results(ACROSS) / f"{SLUG}.csv", evaluate_across(models, seed))
 
 
 def _judge_one(claim: Claim, made: Mapping[str, list[Measures]], counts: pd.DataFrame | None) -> dict[str, Any] | None:
@@ -149,8 +176,26 @@ def _judge_one(claim: Claim, made: Mapping[str, list[Measures]], counts: pd.Data
         return judge(claim, np.full(1, np.nan), f"{claim.experiment} has not been run")
     given = dict(claim.arguments or {}) | ({"published": counts} if claim.needs == "published" else {})
     values = [statistic(one, **given) for one in found]
-    pooled = np.concatenate([[np.mean([each[0] for each in values])], *(each[1:] for each in values)])
-    return judge(claim, pooled, _cannot_speak(claim, made))
+    judged = judge(claim, pool(values), _cannot_speak(claim, made))
+    beside = pool([BESIDE[claim.beside](one, **given) for one in found]) if claim.beside else None
+    return judged | {"remark": _remark(claim, judged, beside)}
+
+
+def pool(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The resamples of several twins as those of one: the mean of their texts as they are, then all others."""
+    return np.concatenate([np.mean([each[:1] for each in values], axis=0), *(each[1:] for each in values)])
+
+
+def _remark(claim: Claim, judged: Mapping[str, Any], beside: Resampled | None) -> str:
+    """What the verdict alone would hide."""
+    if judged["verdict"] == UNDECIDED:
+        return ""
+    parts = []
+    if claim.beyond is not None and judged["statistic"] > claim.beyond:
+        parts.append("more robust than any model of the paper")
+    if beside is not None:
+        parts.append(f"{claim.beside.replace('_', ' ')} {beside[0]:.2f}")
+    return "; ".join(parts)
 
 
 def _cannot_speak(claim: Claim, made: Mapping[str, list[Measures]]) -> str:

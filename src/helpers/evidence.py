@@ -63,6 +63,11 @@ def middle_relative_accuracy(lesions: Measures, intervention: str) -> Resampled:
     return _middle(_ratio(right, intact), lesions.depth(intervention))
 
 
+def same_first_guess(lesions: Measures, intervention: str) -> Resampled:
+    """Share of positions where lesioned and intact model have the same first guess, mean over depth 0.2 to 0.8."""
+    return _middle(lesions.curve("top1_agreement", intervention), lesions.depth(intervention))
+
+
 def middle_kl_over_worse_end(lesions: Measures, intervention: str) -> Resampled:
     """Mean KL at depth 0.2 to 0.8 / KL of the first or last lesion, whichever is larger."""
     kl = lesions.curve("kl_nats", intervention)
@@ -113,10 +118,10 @@ def halfway_kl_over_first(lens: Measures) -> Resampled:
     return _ratio(halfway, kl[:, 0])
 
 
-def entropy_slope(lens: Measures) -> Resampled:
-    """Slope of a straight line through the lens's entropy [bits] against depth."""
-    centred = lens.depth() - lens.depth().mean()
-    return lens.curve("entropy_bits") @ centred / (centred @ centred)
+def relative_entropy_slope(lens: Measures) -> Resampled:
+    """Slope of a straight line through the lens's entropy against depth / the entropy of the embedding."""
+    centred, entropy = lens.depth() - lens.depth().mean(), lens.curve("entropy_bits")
+    return _ratio(entropy @ centred / (centred @ centred), entropy[:, 0])
 
 
 def last_step(lens: Measures, column: str) -> Resampled:
@@ -164,13 +169,15 @@ STATISTICS: dict[str, Callable[..., Resampled]] = {
         depth_of_peak,
         suppression_peak_minus_prediction_peak,
         halfway_kl_over_first,
-        entropy_slope,
+        relative_entropy_slope,
         last_step,
         last_right_to_wrong_excess,
         largest_count_difference,
         rank_correlation_with_layers,
     )
 }
+
+BESIDE = {same_first_guess.__name__: same_first_guess}
 
 
 def _middle(curve: Float[np.ndarray, "resample layer"], depth: Float[np.ndarray, "layer"]) -> Resampled:

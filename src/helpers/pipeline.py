@@ -19,6 +19,8 @@ from helpers import options, paths, run_record, sources
 from helpers.errors import InputError
 from helpers.options import PROGRAM, slug_of
 
+SUMMARIES = ("stages_of_inference",)  # notebooks that read the tables of the others
+
 
 @dataclass(frozen=True)
 class Job:
@@ -68,15 +70,16 @@ def run(chosen: Namespace) -> int:
     _check_output()
     models = list(dict.fromkeys(_absolute_model(model) for model in chosen.models))
     jobs = [job for model in models for job in plan(model, chosen)]
-    todo = [job for job in jobs if chosen.force or chosen.refresh or not job.is_current()]
+    everything = chosen.force or chosen.refresh
     if chosen.list:
         for job in jobs:
-            print(f"{job.title}: {'to run' if job in todo else 'up to date'}")
+            print(f"{job.title}: {'to run' if everything or not job.is_current() else 'up to date'}")
         return 0
-    failures = _run_jobs(todo, refresh=chosen.refresh)
+    ran, failures = _run_jobs(jobs, everything, refresh=chosen.refresh)
     if chosen.refresh and not chosen.only:
         _refresh_introduction()
-    _print_summary([job for job in jobs if job not in failures], todo)
+    _print_summary([job for job in jobs if job not in failures], ran)
+    _judge_claims(models, chosen.seed)
     return 1 if failures else 0
 
 
@@ -139,21 +142,24 @@ def _job(model: str, notebook: Path, parameters: dict[str, Any], facts: dict[str
     return Job(model, notebook, parameters, inputs, facts)
 
 
-def _run_jobs(jobs: list[Job], refresh: bool) -> list[Job]:
-    """Run the jobs one after the other; the ones that failed come back, each explained in one line."""
+def _run_jobs(jobs: list[Job], everything: bool, refresh: bool) -> tuple[list[Job], list[Job]]:
+    """Run what is not up to date when its turn comes; which jobs ran, and which failed, each explained in one line."""
     from tqdm import tqdm
 
-    failures = []
-    with tqdm(jobs, unit="notebook", disable=None if jobs else True, leave=False) as bar:
+    ran, failures = [], []
+    with tqdm(jobs, unit="notebook", leave=False) as bar:
         for job in bar:
+            if job.is_current() and not everything:
+                continue
             bar.set_description(job.title)
+            ran.append(job)
             try:
                 run_job(job, refresh)
             except InputError as error:
                 failures.append(job)
                 bar.clear()
                 print(f"{PROGRAM}: {paths.model_folder(job.model)}: {error}", file=sys.stderr)
-    return failures
+    return ran, failures
 
 
 def run_job(job: Job, refresh: bool = False) -> None:
@@ -169,6 +175,7 @@ def run_job(job: Job, refresh: bool = False) -> None:
             raise InputError(f"{job.notebook.name} ended without writing {wanted.name}")
     experiment = {
         "inputs": job.inputs,
+        "read": run_record.hashes(_tables_read(job)),
         "outputs": run_record.hashes(outputs),
         "seconds": round(time.time() - start, 1),
     }
@@ -185,6 +192,18 @@ def _refresh_introduction() -> None:
         executed = paths.results("pocket") / "notebooks" / notebook.name
         execution.execute(notebook, executed, {}, offline=True)
         execution.copy_clean(executed, notebook)
+
+
+def _tables_read(job: Job) -> list[Path]:
+    """The tables of other experiments that the notebook puts together."""
+    if job.slug not in SUMMARIES:
+        return []
+    from helpers import stages
+
+    slugs = [module.SLUG for module in stages.EXPERIMENTS]
+    folders = [paths.results(f"{job.model}{suffix}") for suffix in ("", sources.UNTRAINED)]
+    found = [path for folder in folders for slug in slugs for path in sorted(folder.glob(f"{slug}.*"))]
+    return [path.relative_to(paths.output()) for path in found]
 
 
 def _written_since(job: Job, start: float) -> list[Path]:
@@ -204,6 +223,16 @@ def _print_summary(jobs: list[Job], ran: list[Job]) -> None:
         rows.append((job.title, seconds, str(paths.figures(job.model) / f"{job.slug}.png")))
     for title, seconds, figure in rows:
         print(f"{title:<{max(len(row[0]) for row in rows)}}  {seconds:>10}  {figure}")
+
+
+def _judge_claims(models: list[str], seed: int) -> None:
+    """Write and print what the tables say of the paper's claims."""
+    from helpers import claims, stages
+
+    for model in models:
+        claims.save(model, seed)
+        print(f"\nThe paper's claims, on {paths.model_folder(model)}:", *claims.lines(model, seed), sep="\n")
+    claims.save_across(stages.models_with_tables(), seed)
 
 
 def _absolute_model(name: str) -> str:

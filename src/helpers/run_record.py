@@ -1,7 +1,8 @@
 """``run.json``: what was run on a model, with what, and what came out; whether that is still up to date.
 
 One record per model. An experiment is up to date when its notebook, the helpers, its parameters, the
-model's files and the tokens are the ones recorded, and its outputs are still the ones it wrote.
+model's files and the tokens are the ones recorded, and the tables of others that it read and the outputs
+that it wrote are still the same.
 """
 
 import hashlib
@@ -33,11 +34,12 @@ def read(model: str) -> dict[str, Any]:
 
 
 def is_current(model: str, slug: str, inputs: dict[str, Any]) -> bool:
-    """Whether the experiment has finished with exactly these inputs, and its outputs are untouched."""
+    """Whether the experiment has finished with exactly these inputs, and what it read and wrote is untouched."""
     experiment = read(model).get("experiments", {}).get(slug)
     if experiment is None or experiment["inputs"] != inputs:
         return False
-    return bool(experiment["outputs"]) and experiment["outputs"] == hashes(map(Path, experiment["outputs"]))
+    files = experiment.get("read", {}) | experiment["outputs"]
+    return bool(experiment["outputs"]) and files == hashes(map(Path, files))
 
 
 def write(model: str, facts: dict[str, Any], slug: str, experiment: dict[str, Any]) -> None:

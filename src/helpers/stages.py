@@ -4,22 +4,22 @@ The paper draws no exact boundaries. This is a simple rule, stated so that it ca
 boundary is where one measure steps from one level to another, the split that leaves the least absolute
 deviation from the medians of its two sides. It counts only if the step goes the way the paper says, and
 by at least a quarter of the higher level, in 97.5 % of the bootstrap resamples; and if there is anything
-to measure (``least``). Boundaries are reported where they are found, in order or not.
+to measure (``least``). A fall is looked for behind the curve's peak. Boundaries are reported where they are found, in order or not.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from helpers import attention, claims, lens, norms, paths
+from helpers import attention, claims, lens, lesion, neurons, norms, paths, sources
 from helpers.errors import InputError
 from helpers.evidence import Measures, Resampled
 
 SLUG = "stages_of_inference"
 NAMES = ("detokenization", "feature engineering", "prediction ensembling", "residual sharpening")
+EXPERIMENTS = (lesion, attention, lens, neurons, norms)
 CONTRAST = 0.25
 
 
@@ -37,7 +37,9 @@ class Boundary:
     def curve(self, measures: Measures) -> Float[np.ndarray, "resample layer"]:
         """The measure of every layer; of the lens's KL, how much of it a layer takes away per unit of depth."""
         curve = measures.curve(self.column)
-        return -np.diff(curve, axis=1) * (curve.shape[1] - 1) if self.experiment == lens.SLUG else curve
+        if self.experiment == lens.SLUG:
+            return -np.diff(curve, axis=1) * (curve.shape[1] - 1)
+        return curve if self.rises else _from_peak(curve)
 
 
 BOUNDARIES = (
@@ -54,7 +56,7 @@ def propose(model: str, seed: int = 0) -> pd.DataFrame:
     interval; ``share_found`` the resamples that show the step. Raises ``InputError`` where an
     experiment has not been run.
     """
-    return pd.DataFrame([_row(boundary, require(model, boundary.experiment, seed)[0]) for boundary in BOUNDARIES])
+    return pd.DataFrame([_row(boundary, require(model, boundary.experiment, seed)) for boundary in BOUNDARIES])
 
 
 def order(boundaries: pd.DataFrame) -> str:
@@ -94,14 +96,27 @@ def require(model: str, experiment: str, seed: int = 0) -> list[Measures]:
     return found
 
 
-def tables_of(model: str, slugs: Mapping[str, str] | tuple[str, ...]) -> dict[str, pd.DataFrame]:
-    """The tables of a model that are there, by experiment."""
-    files = {slug: paths.results(model) / f"{slug}.csv" for slug in slugs}
+def tables_of(model: str) -> dict[str, pd.DataFrame]:
+    """The tables of the five experiments that the model has, by experiment."""
+    files = {module.SLUG: paths.results(model) / f"{module.SLUG}.csv" for module in EXPERIMENTS}
     return {slug: pd.read_csv(file) for slug, file in files.items() if file.exists()}
 
 
-def _row(boundary: Boundary, measures: Measures) -> dict[str, object]:
-    curve = boundary.curve(measures)
+def models_with_tables() -> list[str]:
+    """The trained models in the results folder of which all five experiments have been run."""
+    folders = sorted(path for path in (paths.output() / "results").glob("*") if path.is_dir())
+    trained = [path.name for path in folders if sources.UNTRAINED not in path.name and path.name != claims.ACROSS]
+    return [name for name in trained if len(tables_of(name)) == len(EXPERIMENTS)]
+
+
+def _from_peak(curve: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample layer"]:
+    """The curve with every layer before its peak raised to the peak: a fall is looked for behind it."""
+    before = np.arange(curve.shape[1]) < curve.argmax(1)[:, None]
+    return np.where(before, curve.max(1, keepdims=True), curve)
+
+
+def _row(boundary: Boundary, measures: list[Measures]) -> dict[str, object]:
+    curve = claims.pool([boundary.curve(one) for one in measures])
     where, before, after = step(curve, boundary.rises)
     higher, difference = np.maximum(before, after), abs(after - before)
     found = (where > 0) & (higher >= boundary.least) & (difference >= CONTRAST * higher) & (difference > 0)

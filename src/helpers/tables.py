@@ -56,10 +56,10 @@ def with_keys(table: pd.DataFrame, model: str) -> pd.DataFrame:
 
     Depth runs from 0 to 1: layer / (n_layers - 1) for blocks, layer / n_layers for lens rows, which is
     in both cases the layer over the largest layer of the table; 0 in a table of one layer. A table that
-    is not by layer gets no depth.
+    is not by layer gets no depth, and one that has its own keeps it.
     """
     keyed = table.assign(model=model)
-    if "layer" in table:
+    if "layer" in table and "depth" not in table:
         keyed["depth"] = table["layer"] / max(1, int(table["layer"].max()))
     keys = [key for key in KEYS if key in keyed]
     return keyed[[*keys, *(column for column in keyed if column not in keys)]]

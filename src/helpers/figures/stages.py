@@ -1,5 +1,6 @@
 """Figures across experiments and models: every measure against depth on one page, and the claims as a heatmap."""
 
+import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
@@ -23,13 +24,15 @@ PANELS = (  # experiment, column, intervention, label, stage the paper uses it f
     ("mlp_norm", "mlp_to_residual", None, "MLP norm / residual norm", "4"),
 )
 FAMILIES = {"gpt2": "Blues", "pythia": "Oranges", "phi": "Greens", "llama": "Reds", "qwen": "Purples"}
+WORDING_WIDTH = 62
 LOGARITHMIC = ("kl_nats", "mlp_to_residual")
 VERDICTS = {claims.HOLDS: 1, claims.UNDECIDED: 0, claims.DOES_NOT_HOLD: -1}
 Tables = Mapping[str, pd.DataFrame]
 
 
-def one_model(model: str, tables: Tables, boundaries: pd.DataFrame, control: Tables | None = None) -> Figure:
+def stages_of_inference(tables: Tables, boundaries: pd.DataFrame, control: Tables | None = None) -> Figure:
     """All measures of one model; dashed lines are the proposed boundaries, with their intervals."""
+    model = boundaries["model"].iloc[0]
     figure, axes = _page(f"{model}: every measure against depth, with the proposed boundaries between stages")
     for ax, panel in zip(axes, PANELS, strict=True):
         if control is not None:
@@ -49,7 +52,7 @@ def one_model(model: str, tables: Tables, boundaries: pd.DataFrame, control: Tab
     return figure
 
 
-def several_models(tables: Mapping[str, Tables]) -> Figure:
+def stages_across_models(tables: Mapping[str, Tables]) -> Figure:
     """The same page with one line per model, families by colour, deeper models darker."""
     figure, axes = _page("every measure against depth, several models")
     colours = family_colours(tables)
@@ -62,15 +65,19 @@ def several_models(tables: Mapping[str, Tables]) -> Figure:
 
 def claims_heatmap(verdicts: pd.DataFrame) -> Figure:
     """Claims by model: holds, undecided, does not hold. ``verdicts`` has a row per claim and a column per model."""
+    wording = ["\n".join(textwrap.wrap(claim, WORDING_WIDTH)) for claim in verdicts.index]
+    n_lines = sum(claim.count("\n") + 1 for claim in wording)
     with plt.rc_context(STYLE):
-        size = (4.5 + 0.9 * verdicts.shape[1], 1.2 + 0.3 * len(verdicts))
-        figure, ax = plt.subplots(figsize=size)
-        colours = ListedColormap(["#d98880", "0.92", "#7fb3d5"])
-        numbers = verdicts.replace(VERDICTS).astype(float)
+        figure, ax = plt.subplots(figsize=(5 + 1.1 * verdicts.shape[1], 0.8 + 0.21 * n_lines))
+        colours = ListedColormap(["#e8b4ad", "0.94", "#b5d4e9"])
+        numbers = verdicts.replace(VERDICTS).astype(float).set_axis(wording)
         words = verdicts.replace({claims.HOLDS: "yes", claims.UNDECIDED: "?", claims.DOES_NOT_HOLD: "no"})
-        sns.heatmap(numbers, vmin=-1, vmax=1, cmap=colours, annot=words, fmt="", cbar=False, linewidths=1, ax=ax)
+        style = {"linewidths": 1, "annot_kws": {"color": "black"}}
+        sns.heatmap(numbers, vmin=-1, vmax=1, cmap=colours, annot=words, fmt="", cbar=False, ax=ax, **style)
         ax.set(xlabel="", ylabel="")
-        ax.tick_params(axis="x", rotation=30)
+        ax.xaxis.tick_top()
+        ax.tick_params(axis="x", rotation=20, length=0)
+        ax.tick_params(axis="y", length=0, labelsize=8.5)
     return figure
 
 
@@ -105,6 +112,11 @@ def _draw(ax: Axes, panel: tuple, tables: Tables, colour, label: str) -> None:
         table = table if intervention is None else table[table["intervention"] == intervention]
         if not (column == "relative_accuracy" and colour == GREY):  # a ratio of two chance numbers
             curve(ax, table, column, colour, label)
-    ax.set(title=title if stage == "robustness" else f"{title} (stage {stage})", xlabel="relative depth")
+    ax.set_title(title if stage == "robustness" else f"{title} (stage {stage})", fontsize=9.5)
+    ax.set_xlabel("relative depth", fontsize=9)
     if column in LOGARITHMIC and experiment != "logit_lens":
         ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    elif column.startswith("n_"):
+        ax.set_ylim(0, max(1.05, ax.get_ylim()[1]))
+        ax.yaxis.get_major_locator().set_params(integer=True)

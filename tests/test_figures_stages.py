@@ -1,0 +1,79 @@
+"""The page of all measures, the overlay of models and the heatmap of verdicts show their tables."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import figures, stages
+from helpers.figures.stages import PANELS, family_colours
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_left():
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+def tables_of(model: str, n_layers: int = 6, seed: int = 0) -> dict[str, pd.DataFrame]:
+    generator = np.random.default_rng(seed)
+    found: dict[str, pd.DataFrame] = {}
+    for experiment, column, intervention, *_ in PANELS:
+        n_rows = n_layers + (experiment == "logit_lens")
+        table = found.setdefault(
+            experiment, pd.DataFrame({"model": model, "layer": range(n_rows), "depth": np.linspace(0, 1, n_rows)})
+        )
+        table[column] = generator.uniform(0.2, 0.8, n_rows)
+        if intervention:
+            table["intervention"] = intervention
+    return found
+
+
+def boundaries_at(*layers: float, n_layers: int = 6) -> pd.DataFrame:
+    rows = [{"between": b.between, "layer": at} for b, at in zip(stages.BOUNDARIES, layers, strict=True)]
+    table = pd.DataFrame(rows).assign(model="toy")
+    table["layer_low"], table["layer_high"] = table["layer"] - 1, table["layer"] + 1
+    return table.assign(depth=(table["layer"] - 0.5) / (n_layers - 1))
+
+
+def test_every_panel_shows_its_column_and_every_boundary_found():
+    own = tables_of("toy")
+    figure = figures.stages_of_inference(own, boundaries_at(1, 3, np.nan))
+    for ax, (experiment, column, *_) in zip(figure.axes, PANELS, strict=True):
+        curves = [list(line.get_ydata()) for line in ax.lines]
+        assert own[experiment][column].tolist() in curves
+        upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
+        assert upright == pytest.approx([0.1, 0.5])
+        assert len(ax.patches) == 2
+
+
+def test_the_twin_is_grey_and_its_share_of_nothing_is_left_out():
+    figure = figures.stages_of_inference(tables_of("toy"), boundaries_at(1, 3, 5), tables_of("toy@untrained", seed=1))
+    for ax, (_, column, *_) in zip(figure.axes, PANELS, strict=True):
+        grey = [line for line in ax.lines if line.get_color() == figures.GREY]
+        assert len(grey) == (column != "relative_accuracy")
+
+
+def test_several_models_are_overlaid_each_with_its_own_line():
+    models = {name: tables_of(name, n, seed=n) for name, n in (("gpt2", 4), ("gpt2-xl", 8), ("toy", 6))}
+    figure = figures.stages_across_models(models)
+    for ax, (experiment, column, *_) in zip(figure.axes, PANELS, strict=True):
+        shown = [list(line.get_ydata()) for line in ax.lines]
+        assert shown == [own[experiment][column].tolist() for own in models.values()]
+
+
+def test_families_share_a_hue_and_deeper_models_are_darker():
+    models = {name: tables_of(name, n) for name, n in (("gpt2-xl", 8), ("gpt2", 4), ("pythia-410m", 5), ("toy", 3))}
+    colours = family_colours(models)
+    assert sum(colours["gpt2-xl"]) < sum(colours["gpt2"])
+    red, _, blue = colours["pythia-410m"]
+    assert red > blue and colours["gpt2"][2] > colours["gpt2"][0]
+
+
+def test_the_heatmap_says_every_verdict_in_words():
+    verdicts = pd.DataFrame({"a": ["holds", "undecided"], "b": ["does not hold", "holds"]}, index=["one", "two"])
+    figure = figures.claims_heatmap(verdicts)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["yes", "no", "?", "yes"]

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import claims, evidence, paths, published
+from helpers import claims, evidence, neurons, paths, published, stages, stats, tables
+from helpers.corpus import windows
 
 N_SEQUENCES, N_LAYERS = 8, 11
 LAYERS = np.arange(N_LAYERS)
@@ -396,3 +397,30 @@ def test_claims_are_saved_with_model_and_reason():
     table = pd.read_csv(paths.results("toy") / "claims.csv")
     assert set(table["model"]) == {"toy"}
     assert table.loc[table["claim"] == "lens_entropy_falls", "verdict"].item() == "holds"
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "phi", "llama", "qwen2"])
+def test_random_weights_of_every_family_are_judged_without_a_verdict_from_nothing(kind, bridges):
+    name = f"random-{kind}"
+    tokens = windows(bridges[kind], "bundled", tokens=4 * 64, context=64)
+    for experiment in stages.EXPERIMENTS:
+        if experiment is neurons:
+            tables.save(NEURONS, name, neurons.count(neurons.moments(bridges[kind])))
+        else:
+            rows = experiment.sweep(bridges[kind], tokens)
+            tables.save(experiment.SLUG, name, stats.summarise(rows), rows)
+    table = claims.evaluate(name).set_index("claim")
+    assert len(table) == len(PLANTED)
+    unknown = ~np.isfinite(table["statistic"].astype(float)) | table["share_true"].isna()
+    assert set(table.loc[unknown, "verdict"]) <= {"undecided"} and (table.loc[unknown, "reason"] != "").all()
+    assert (
+        table.loc[["middle_drop_accuracy", "middle_swap_accuracy", "harmful_layer"], "verdict"] == "undecided"
+    ).all()
+    assert len(stages.propose(name)) == len(stages.BOUNDARIES)
+
+
+def test_the_twins_of_the_bundled_model_hold_no_claim_about_learned_structure():
+    """Four claims compare lesions with each other and hold for random weights too; notebook 06 discusses them."""
+    committed = pd.read_csv(paths.ROOT / "results" / "pocket@untrained" / "claims.csv").set_index("claim")
+    held = set(committed.index[committed["verdict"] == "holds"])
+    assert held == {"middle_drop_kl", "middle_swap_kl", "first_layer_drop", "swap_costs_less"}

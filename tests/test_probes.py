@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import GroupKFold
 
 from helpers import probes
 
@@ -58,3 +60,60 @@ def test_the_auc_counts_pairs_in_the_right_order():
 def test_folds_without_a_class_are_left_out():
     features, labels, groups = planted(3)
     assert probes.scores(features, np.where(groups == 0, labels, 0), groups).empty
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_predictions_are_those_that_the_scores_count(n_classes):
+    features, labels, groups = planted(1, n_classes)
+    said, expected = probes.predictions(features, labels, groups), probes.scores(features, labels, groups)
+    for fold, (_, test) in enumerate(GroupKFold(probes.FOLDS).split(features, labels, groups)):
+        recalls = [said["correct"][test][labels[test] == label].mean() for label in range(n_classes)]
+        assert expected["balanced_accuracy"][fold] == pytest.approx(np.mean(recalls))
+        if n_classes == 2:
+            assert expected["auc"][fold] == pytest.approx(roc_auc_score(labels[test], said["score"][test]))
+    assert said["score"].isna().all() == (n_classes > 2)
+
+
+def test_no_prediction_without_enough_groups_or_classes():
+    features, labels, groups = planted(6)
+    few = groups < probes.FOLDS - 1
+    assert probes.predictions(features[few], labels[few], groups[few]).isna().all(axis=None)
+    assert probes.predictions(features, np.ones_like(labels), groups).isna().all(axis=None)
+    assert probes.predictions(features, labels, groups).notna().all(axis=None)
+
+
+def test_balanced_accuracy_in_resamples_is_that_of_the_examples_drawn():
+    generator = np.random.default_rng(0)
+    labels, groups = generator.choice(list("abc"), 90, p=[0.6, 0.3, 0.1]), np.repeat(np.arange(9), 10)
+    guesses = np.where(generator.random((90, 2)) < [0.5, 0.8], labels[:, None], "a")
+    draws = generator.integers(9, size=(20, 9))
+    weights = np.stack([np.bincount(draw, minlength=9) for draw in draws]) / 9
+    found = probes.balanced_accuracy((guesses == labels[:, None]).astype(float), labels, groups, weights)
+    for draw, values in zip(draws, found, strict=True):
+        drawn = np.concatenate([np.flatnonzero(groups == group) for group in draw])
+        expected = [balanced_accuracy_score(labels[drawn], guesses[drawn, column]) for column in range(2)]
+        assert values.tolist() == pytest.approx(expected)
+
+
+def test_a_class_that_a_resample_lacks_does_not_count_and_unknown_answers_make_it_unknown():
+    labels, groups = np.array(["a", "a", "b", "b"]), np.array([0, 0, 1, 1])
+    correct = np.array([[1, np.nan], [0, 1], [1, 1], [1, 1.0]])
+    found = probes.balanced_accuracy(correct[:, :1], labels, groups, np.array([[1, 1], [2, 0], [0, 2.0]]))
+    assert found[:, 0].tolist() == [0.75, 0.5, 1]
+    assert np.isnan(probes.balanced_accuracy(correct, labels, groups, np.ones((1, 2)))[0, 1])
+
+
+def test_the_auc_within_groups_is_each_groups_own():
+    features, labels, groups = planted(1)
+    scores = features[:, :2].round(1) + 100 * groups[:, None]  # groups far apart, and ties
+    found = probes.auc_within_groups(scores, labels == 1, groups)
+    for group in range(N_GROUPS):
+        some = groups == group
+        expected = [roc_auc_score(labels[some], scores[some, column]) for column in range(2)]
+        assert found[group].tolist() == pytest.approx(expected)
+
+
+def test_equal_scores_are_a_coin_toss_and_a_group_of_one_kind_has_no_auc():
+    labels, groups = np.array([True, False, False, True, True]), np.array([0, 0, 0, 1, 1])
+    found = probes.auc_within_groups(np.zeros((5, 1)), labels, groups)
+    assert found[0, 0] == 0.5 and np.isnan(found[1, 0])

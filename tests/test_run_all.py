@@ -15,10 +15,11 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import options, paths, pipeline, run_record
+from helpers import options, paths, pipeline, run_record, stages
 from helpers.errors import InputError
 
-SLUGS = ("layer_lesion", "local_attention", "logit_lens", "prediction_suppression_neurons", "mlp_norm")
+SLUGS = [options.slug_of(notebook) for notebook in options.experiment_notebooks()]
+BY_LAYER = [module.SLUG for module in stages.EXPERIMENTS]
 SMALL = ["--tokens", "256", "--context", "64"]
 
 
@@ -73,15 +74,30 @@ def test_one_command_makes_every_table_and_figure(finished, checkpoint):
     results = model_folder(finished, checkpoint)
     figures = finished / "figures" / results.name
     for slug in SLUGS:
-        table = pd.read_csv(results / f"{slug}.csv")
-        assert set(table["model"]) == {results.name}
-        assert table["depth"].between(0, 1).all()
+        assert set(pd.read_csv(results / f"{slug}.csv")["model"]) == {results.name}
         assert (figures / f"{slug}.png").stat().st_size > 10_000
         assert (figures / f"{slug}.svg").stat().st_size > 10_000
-        assert pd.read_csv(results.with_name(f"{results.name}@untrained") / f"{slug}.csv").shape == table.shape
+    for slug in BY_LAYER:
+        table = pd.read_csv(results / f"{slug}.csv")
+        assert table["depth"].between(0, 1).all()
+        twin = pd.read_csv(results.with_name(f"{results.name}@untrained") / f"{slug}.csv")
+        assert len(twin) == len(table)
+        assert {column for column in twin if not column.endswith(("_low", "_high"))} <= set(table)
     assert np.load(results / "tokens.npy").shape == (4, 64)
     assert len(list((results / "notebooks").glob("*.ipynb"))) == len(SLUGS)
     assert not [file for file in finished.rglob(".*") if file.is_file()], "temporary files are left"
+
+
+def test_the_papers_claims_are_judged_and_printed_at_the_end(checkpoint, text, finished, monkeypatch, capsys):
+    assert run(monkeypatch, finished, *again(checkpoint, text)) == 0
+    printed = capsys.readouterr().out
+    folder = model_folder(finished, checkpoint)
+    table = pd.read_csv(folder / "claims.csv")
+    assert all(wording in printed for wording in table["wording"])
+    assert set(table["verdict"]) <= {"holds", "does not hold", "undecided"}
+    assert table.loc[table["statistic"].isna(), "verdict"].isin(["undecided"]).all()
+    assert len(pd.read_csv(folder.with_name(f"{folder.name}@untrained") / "claims.csv")) == len(table)
+    assert "needs 3 models" in (finished / "results" / "_all" / "claims.csv").read_text()
 
 
 def test_the_record_says_what_was_run_on_what(finished, checkpoint):
@@ -152,6 +168,7 @@ def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkp
     result = command_line(*again(checkpoint, text), *only, "--output", str(tmp_path))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("up to date") == 1, "the finished experiment is not run again"
+    (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these two experiments only
     resumed, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
     assert resumed and resumed.items() <= undisturbed.items()
 

@@ -126,7 +126,7 @@ def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
         share, (low, high) = float(claim.is_true(resampled).mean()), np.percentile(resampled, [2.5, 97.5])
     verdict = HOLDS if share >= CERTAIN else DOES_NOT_HOLD if share <= 1 - CERTAIN else UNDECIDED
     if verdict == UNDECIDED and not reason:
-        reason = f"true in {share:.1%} of the resamples"
+        reason = f"true in {share:.0%} of the resamples"
     return {
         "claim": claim.name,
         "wording": claim.claim,

@@ -1,0 +1,194 @@
+"""Planted labels are found where they were planted, nothing leaks between words, and verdicts need evidence."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from helpers import annotated_text, claims, feature_engineering, figures, stats
+from helpers.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task
+
+N_WORDS, PER_WORD, WIDTH = 60, 8, 12
+
+
+def noise(n_rows: int, seed: int) -> np.ndarray:
+    shape = (n_rows, N_WORDS * PER_WORD, WIDTH)
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def words() -> np.ndarray:
+    return np.repeat([f"word{number:02d}" for number in range(N_WORDS)], PER_WORD)
+
+
+def tags_task(strengths: list[float], seed: int = 0) -> Task:
+    """Three tags; in row l, tag t shifts feature t by ``strengths[l]``."""
+    tags = np.random.default_rng(seed).integers(3, size=N_WORDS * PER_WORD)
+    features = noise(len(strengths), seed)
+    features[:, np.arange(len(tags)), tags] += np.array(strengths, np.float32)[:, None]
+    return Task(PART_OF_SPEECH, features, np.array(["ADJ", "NOUN", "VERB"])[tags], words())
+
+
+def senses_task(strengths: list[float], seed: int = 1) -> Task:
+    """Half the pairs of each word are alike, and have larger features in row l by ``strengths[l]``."""
+    same = np.tile([True, False], N_WORDS * PER_WORD // 2)
+    features = noise(len(strengths), seed) + np.array(strengths, np.float32)[:, None, None] * same[None, :, None]
+    return Task(WORD_SENSE, features, same, words(), similarity=features.sum(-1))
+
+
+def summary(task: Task) -> pd.DataFrame:
+    return feature_engineering.summarise(feature_engineering.predict(task)).set_index(["probe", "layer"])
+
+
+def test_planted_tags_are_read_off_their_row_and_noise_is_at_chance():
+    table = summary(tags_task([0, 8, 0]))
+    assert table["chance"].tolist() == pytest.approx([1 / 3] * 6)
+    assert table.loc[("logistic", 1), "balanced_accuracy"] > 0.99
+    at_chance = table.drop(("logistic", 1))
+    assert at_chance["balanced_accuracy"].tolist() == pytest.approx([1 / 3] * len(at_chance), abs=0.09)
+    assert ("shuffled", 1) in at_chance.index
+    assert table["auc"].isna().all()  # a tag is no question of yes or no
+
+
+def test_planted_senses_are_read_off_their_row_and_noise_is_at_chance():
+    table = summary(senses_task([0, 3, 0]))
+    for probe in ("logistic", "cosine"):
+        assert table.loc[(probe, 1), "auc"] > 0.99
+    assert table.loc[("logistic", 1), "balanced_accuracy"] > 0.97
+    assert table.loc["cosine", "balanced_accuracy"].isna().all()
+    at_chance = table.drop([("logistic", 1), ("cosine", 1)])
+    assert at_chance["auc"].tolist() == pytest.approx([0.5] * len(at_chance), abs=0.1)
+
+
+def test_features_that_are_smaller_for_the_same_sense_fool_the_cosine_and_not_the_probe():
+    table = summary(senses_task([-3, -3]))
+    assert table.loc[("cosine", 1), "auc"] < 0.01
+    assert table.loc[("logistic", 1), "auc"] > 0.99
+
+
+def test_what_marks_a_word_does_not_help_with_another():
+    """Every word has one tag, and one feature that is its own: a probe could only know it by heart."""
+    tags = np.repeat(np.random.default_rng(0).permutation(N_WORDS) % 3, PER_WORD)
+    features = np.repeat(np.eye(N_WORDS, dtype=np.float32), PER_WORD, axis=0)[None]
+    task = Task(PART_OF_SPEECH, features, np.array(["ADJ", "NOUN", "VERB"])[tags], words())
+    assert summary(task).loc[("logistic", 0), "balanced_accuracy"] < 1 / 3 + 0.1
+    seen_before = Task(PART_OF_SPEECH, features, task.labels, np.arange(N_WORDS * PER_WORD).astype(str))
+    assert summary(seen_before).loc[("logistic", 0), "balanced_accuracy"] > 0.99
+
+
+def test_shuffled_senses_stay_balanced_within_every_word():
+    said = feature_engineering.predict(senses_task([0, 0]))
+    shuffled = said[said["probe"] == "shuffled"]
+    assert (shuffled.groupby(["layer", "word"])["label"].value_counts() == PER_WORD / 2).all()
+    by_row = shuffled.pivot(index="example", columns="layer", values="label")
+    assert (by_row[0] != by_row[1]).any() and (by_row[0] != said[said["probe"] == "cosine"].iloc[0]["label"]).any()
+
+
+@pytest.mark.parametrize("make", [tags_task, senses_task])
+def test_intervals_are_those_of_a_slow_bootstrap_over_words(make, monkeypatch):
+    monkeypatch.setattr(stats, "RESAMPLES", 60)
+    task = make([0.5, 1.0])
+    said = feature_engineering.predict(task, seed=3)
+    said = said[(said["probe"] == "logistic") & (said["layer"] == 1)].reset_index(drop=True)
+    table = feature_engineering.summarise(said, seed=3).iloc[0]
+    right, names = said["correct"].to_numpy() == 1, np.unique(task.words)
+    classes = sorted(set(task.labels))
+    others = np.array([classes[classes.index(label) - 1] for label in task.labels])  # any wrong answer
+    of_word = {name: np.flatnonzero(task.words == name) for name in names}
+    if task.name == WORD_SENSE:
+        own = {name: roc_auc_score(task.labels[some], said["score"][some]) for name, some in of_word.items()}
+    accuracies, aucs = [], []
+    for draw in np.random.default_rng(3).integers(len(names), size=(60, len(names))):
+        examples = np.concatenate([of_word[name] for name in names[draw]])
+        accuracies.append(
+            balanced_accuracy_score(task.labels[examples], np.where(right, task.labels, others)[examples])
+        )
+        if task.name == WORD_SENSE:
+            aucs.append(np.mean([own[name] for name in names[draw]]))
+    for measure, values in (("balanced_accuracy", accuracies), ("auc", aucs)):
+        if values:
+            expected = np.percentile(values, [2.5, 97.5]).tolist()
+            assert table[[f"{measure}_low", f"{measure}_high"]].tolist() == pytest.approx(expected)
+            assert table[f"{measure}_low"] < table[measure] < table[f"{measure}_high"]
+
+
+def both(tags: list[float], senses: list[float]) -> pd.DataFrame:
+    tasks = tags_task(tags), senses_task(senses)
+    return pd.concat([feature_engineering.predict(task) for task in tasks], ignore_index=True)
+
+
+RISING, LATE, EARLY = [0, 0.2, 0.4, 0.6, 8], [0, 0, 0, 0.2, 3], [0, 6, 0.5, 0.2, 0.2]
+
+
+@pytest.mark.parametrize(
+    ("tags", "senses", "verdict"),
+    [(EARLY, LATE, claims.HOLDS), (RISING, EARLY, claims.DOES_NOT_HOLD), (EARLY, EARLY, claims.DOES_NOT_HOLD)],
+)
+def test_the_order_of_planted_peaks_is_found(tags, senses, verdict):
+    order = feature_engineering.order(both(tags, senses))
+    assert order["verdict"].tolist() == [verdict] * 4
+    peaks = order[order["reading"] == "peak"]
+    assert peaks["part_of_speech"].tolist() == [np.argmax(tags) / 4] * 2
+    assert peaks["word_sense"].tolist() == [np.argmax(senses) / 4] * 2
+    assert order["statistic"].tolist() == pytest.approx((order["word_sense"] - order["part_of_speech"]).tolist())
+
+
+@pytest.mark.parametrize(
+    ("tags", "senses", "absent"),
+    [(EARLY, [0] * 5, "word_sense"), ([0] * 5, LATE, "part_of_speech"), ([0] * 5, [0] * 5, "part_of_speech and")],
+)
+def test_nothing_is_said_about_the_order_of_noise(tags, senses, absent):
+    order = feature_engineering.order(both(tags, senses))
+    assert order["verdict"].tolist() == [claims.UNDECIDED] * 4
+    assert order["reason"].str.startswith(absent).all()
+
+
+def test_a_rise_is_where_nine_tenths_of_the_way_are_made():
+    curve = np.array([[0.5, 0.6, 0.88, 0.86, 0.9], [0.9, 0.8, 0.7, 0.6, 0.5]])
+    assert feature_engineering.PLACES["risen"](curve).tolist() == [0.5, 0]
+    assert feature_engineering.PLACES["peak"](curve).tolist() == [1, 0]
+
+
+def test_a_probe_that_could_not_be_trained_leaves_empty_cells():
+    task = tags_task([8, 8])
+    few = Task(task.name, task.features[:, :16], task.labels[:16], task.words[:16])  # two words, five folds
+    table = summary(few)
+    assert table[["balanced_accuracy", "balanced_accuracy_low", "auc"]].isna().all(axis=None)
+    assert len(table) == 4
+
+
+def test_the_bundled_model_on_the_bundled_sentences(bridges):
+    """Rows 0 and up of both tasks: the embedding knows no sense, and a good deal of grammar."""
+    data = annotated_text.tagged_sentences().head(100), annotated_text.sense_pairs()
+    said = feature_engineering.sweep(bridges["pocket"], *data, context=256)
+    for _, some in said[said["task"] == PART_OF_SPEECH].groupby(["layer", "probe"]):
+        assert some["correct"].notna().all()
+    table = feature_engineering.summarise(said).set_index(["task", "probe", "layer"])
+    for probe in ("logistic", "cosine"):
+        embedding = table.loc[(WORD_SENSE, probe, 0)]
+        assert embedding[["auc", "auc_low", "auc_high"]].tolist() == [0.5, 0.5, 0.5]
+    assert table.loc[(PART_OF_SPEECH, "logistic", 0), "balanced_accuracy"] > 0.5
+    last = bridges["pocket"].cfg.n_layers
+    assert table.loc[(WORD_SENSE, "cosine", last), "auc_low"] > 0.5
+    assert set(table.index.get_level_values("layer")) == set(range(last + 1))
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_figure_shows_the_table_and_the_twin_in_grey():
+    plt.switch_backend("agg")
+    table, twin = (
+        feature_engineering.summarise(both(EARLY, senses)).assign(model="toy", depth=lambda rows: rows["layer"] / 4)
+        for senses in (LATE, EARLY)
+    )
+    for control in (None, twin):
+        figure = figures.feature_engineering(table, control)
+        panels = zip(figure.axes, (PART_OF_SPEECH, WORD_SENSE), ("balanced_accuracy", "auc"), strict=True)
+        for ax, task, column in panels:
+            for source, grey in ((table, False), (twin, True)):
+                curves = source[(source["task"] == task) & ~(grey & (source["probe"] == "shuffled"))]
+                expected = sorted(rows[column].tolist() for _, rows in curves.groupby("probe"))
+                drawn = [line for line in ax.lines if len(line.get_xdata()) == 5]
+                drawn = sorted(list(line.get_ydata()) for line in drawn if (line.get_color() == figures.GREY) == grey)
+                assert drawn == ([] if grey and control is None else expected)
+            assert [1 / 3, 1 / 2][task == WORD_SENSE] in [line.get_ydata()[0] for line in ax.lines]
+    plt.close("all")

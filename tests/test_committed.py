@@ -1,6 +1,7 @@
 """What is committed for the bundled model is what a run makes: tables within rounding, figures all there."""
 
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from helpers import claims, options, paths, pipeline, stages
 SLUGS = [options.slug_of(notebook) for notebook in options.experiment_notebooks()]
 COMMITTED = paths.ROOT / "results"
 TABLES = sorted(str(file.relative_to(COMMITTED)) for file in COMMITTED.glob("pocket*/*.csv"))
+BY_LAYER = [module.SLUG for module in stages.EXPERIMENTS]
 SHARES = ("top1_agreement", "accuracy", "right_to_wrong", "wrong_to_right")
 
 
@@ -29,15 +31,18 @@ def fresh():
 def test_the_committed_table_is_what_a_run_computes(table, fresh):
     committed, recomputed = (_comparable(pd.read_csv(folder / table)) for folder in (COMMITTED, fresh))
     assert list(committed) == list(recomputed)
+    by_layer = Path(table).stem in BY_LAYER
     n_predictions = 64 * 254
     for column in committed:
         if column.startswith("n_") or not pd.api.types.is_float_dtype(committed[column]):
             pd.testing.assert_series_equal(recomputed[column], committed[column])
             continue
         tolerance = {"atol": 1e-4, "rtol": 1e-5}
-        if column.startswith(SHARES):
+        if not by_layer:  # a few sequences, or the folds of a probe: one flipped guess moves these more
+            tolerance = {"atol": 1e-2, "rtol": 1e-2}
+        elif column.startswith(SHARES):
             tolerance["atol"] = 2 / n_predictions
-        if column.startswith("relative_accuracy"):  # a share of the correct predictions, not of all
+        elif column.startswith("relative_accuracy"):  # a share of the correct predictions, not of all
             tolerance["atol"] = 2 / (n_predictions * committed["accuracy_intact"].clip(lower=2 / n_predictions).min())
         np.testing.assert_allclose(recomputed[column], committed[column], err_msg=column, **tolerance)
 
@@ -52,7 +57,7 @@ def _comparable(table: pd.DataFrame) -> pd.DataFrame:
 
 def test_every_experiment_has_a_committed_table_and_the_papers_five_one_of_the_twins():
     expected = {f"pocket/{slug}.csv" for slug in SLUGS}
-    expected |= {f"pocket@untrained/{module.SLUG}.csv" for module in stages.EXPERIMENTS}
+    expected |= {f"pocket@untrained/{slug}.csv" for slug in BY_LAYER}
     assert expected <= set(TABLES)
 
 

@@ -51,7 +51,7 @@ def sweep(
         frames = []
         for lesion, hidden in enumerate(finals):
             layer, is_swap = divmod(lesion, 2)
-            measures = stats.means(_compare(unembedding, intact, hidden, labels) | same_for_all)
+            measures = stats.means(compare(unembedding, intact, hidden, labels) | same_for_all)
             frames.append(stats.rows(first, measures, layer=layer, intervention="swap" if is_swap else "drop"))
         return frames
 
@@ -71,12 +71,44 @@ def lesioned_streams(
     streams[0] = intact
     for layer in range(n_layers):
         entering = streams[0].clone()
-        _advance(bridge, layer, streams[: max(1, 2 * layer)], inputs)
+        advance(bridge, layer, streams[: max(1, 2 * layer)], inputs)
         if layer > 0:  # the stream that dropped the layer below has now run this block: run the one below
             streams[2 * layer] = streams[2 * layer - 1]
-            _advance(bridge, layer - 1, streams[2 * layer : 2 * layer + 1], inputs)
+            advance(bridge, layer - 1, streams[2 * layer : 2 * layer + 1], inputs)
         streams[2 * layer + 1] = entering
     return streams
+
+
+def advance(
+    bridge: TransformerBridge,
+    layer: int,
+    streams: Float[Tensor, "stream batch pos d_model"],
+    inputs: list[blocks.BlockInputs],
+) -> None:
+    """Run one block on all streams, in place, as many rows at a time as memory and caches like."""
+
+    def run(_first: int, rows: Float[Tensor, "row pos d_model"]) -> None:
+        rows.copy_(blocks.run_block(bridge, layer, rows, inputs))
+
+    in_parts(streams.flatten(0, 1), rows_per_call(bridge, streams.shape[2]), run)
+
+
+def compare(
+    unembedding: readout.Unembedding,
+    intact: readout.Reference,
+    hidden: Float[Tensor, "batch predicted d_model"],
+    labels: Int[Tensor, "batch predicted"],
+) -> dict[str, Shaped[Tensor, "batch predicted"]]:
+    """One lesion's measures at every position, from what its predictions are read off."""
+    lesioned, before = unembedding.read(hidden, labels), intact.predictions
+    return {
+        "kl_nats": intact.kl_divergence(hidden, lesioned),
+        "top1_agreement": lesioned.top1 == before.top1,
+        "accuracy": lesioned.correct,
+        "accuracy_intact": before.correct,
+        "loss_change_nats": lesioned.loss_nats - before.loss_nats,
+        "entropy_change_bits": lesioned.entropy_bits - before.entropy_bits,
+    }
 
 
 def drop_hooks(layer: int) -> list[tuple[str, Callable]]:
@@ -93,28 +125,6 @@ def drop_hooks(layer: int) -> list[tuple[str, Callable]]:
         return entering[0]
 
     return [(f"blocks.{layer}.hook_in", remember), (f"blocks.{layer}.hook_out", restore)]
-
-
-def _advance(bridge, layer: int, streams: Float[Tensor, "stream batch pos d_model"], inputs) -> None:
-    """Run one block on all streams, in place, as many rows at a time as memory and caches like."""
-
-    def run(_first: int, rows: Float[Tensor, "row pos d_model"]) -> None:
-        rows.copy_(blocks.run_block(bridge, layer, rows, inputs))
-
-    in_parts(streams.flatten(0, 1), rows_per_call(bridge, streams.shape[2]), run)
-
-
-def _compare(unembedding, intact: readout.Reference, hidden, labels) -> dict[str, Shaped[Tensor, "batch predicted"]]:
-    """One lesion's measures at every position."""
-    lesioned, before = unembedding.read(hidden, labels), intact.predictions
-    return {
-        "kl_nats": intact.kl_divergence(hidden, lesioned),
-        "top1_agreement": lesioned.top1 == before.top1,
-        "accuracy": lesioned.correct,
-        "accuracy_intact": before.correct,
-        "loss_change_nats": lesioned.loss_nats - before.loss_nats,
-        "entropy_change_bits": lesioned.entropy_bits - before.entropy_bits,
-    }
 
 
 def _noise(exact, tokens, hidden, unembedding) -> Float[Tensor, "batch predicted"]:

@@ -42,6 +42,12 @@ def forward(bridge: TransformerBridge, tokens: Tensor) -> None:
         bridge(rows, use_cache=False)
 
 
+def forward_at_cap(bridge: TransformerBridge, tokens: Tensor) -> None:
+    """The intact model once, on as many rows as one call takes: what its peak memory is to be compared with."""
+    n_rows = batches.rows_per_call(bridge, tokens.shape[1])
+    bridge(tokens[:1].repeat(n_rows, 1), use_cache=False)
+
+
 def plain_loop(bridge: TransformerBridge, tokens: Tensor) -> KLs:
     """One hooked run per drop, one run with exchanged blocks per swap, the intact run once per batch."""
     n_layers, sums, inputs = bridge.cfg.n_layers, {}, blocks.record_inputs(bridge, tokens)

@@ -3,8 +3,9 @@
     python benchmarks/run.py [--shape NAME ...] [--repeats N] [--no-growth]
 
 For models of several shapes with random weights, medians over repeats, all contenders in turn within one
-process, each checked to give the same KL; nnsight takes part where it is installed. Writes results.csv (rows of
-the shapes that are measured; others stay), growth.csv and the figure growth beside this file. Takes an hour, on a machine that does nothing else.
+process, each checked to give the same KL; nnsight takes part where it is installed. Writes results.csv
+(rows of the shapes that are measured; others stay), growth.csv and the figure growth beside this file. Takes an
+hour, on a machine that does nothing else.
 """
 
 import argparse
@@ -58,6 +59,7 @@ def measure(shape: str, name: str, repeats: int) -> pd.DataFrame:
         "plain TransformerLens loop": lambda: contenders.plain_loop(bridge, tokens),
         "authors' manner": lambda: contenders.authors_manner(folder, tokens),
         "one forward pass": lambda: contenders.forward(bridge, tokens),
+        "one forward pass of a full call": lambda: contenders.forward_at_cap(bridge, tokens),
         "local attention": lambda: attention.sweep(bridge, tokens),
         "logit lens": lambda: lens.sweep(bridge, tokens),
         "MLP norm": lambda: norms.sweep(bridge, tokens),
@@ -76,6 +78,7 @@ def measure(shape: str, name: str, repeats: int) -> pd.DataFrame:
             "ratio to sweep": own.ratio_to(measured["sweep"]),
             "ratio to forward": own.ratio_to(measured["one forward pass"]),
             "peak GB": own.peak_gb,
+            "peak / full call": own.peak_gb / measured["one forward pass of a full call"].peak_gb,
         }
         for what, own in measured.items()
     ]

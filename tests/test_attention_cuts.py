@@ -113,7 +113,9 @@ def test_the_sweep_means_words_minus_matches_per_sequence(bridges):
             difference = (word - match)[layer, scope].item()
             assert row[f"loss_change_difference{suffix}"] == pytest.approx(difference, abs=1e-4)
     assert rows.loc[1].isna().all(axis=None) and rows.loc[2].notna().all(axis=None)
-    assert rows.loc[0, "loss_change_word"].iloc[0] == pytest.approx(rows.loc[0, "loss_change_word_up_to"].iloc[0])
+    assert rows.loc[0, "loss_change_word"].iloc[0] == pytest.approx(
+        rows.loc[0, "loss_change_word_up_to"].iloc[0], abs=1e-4
+    )
 
 
 def test_a_text_without_words_gives_empty_cells(bridges):

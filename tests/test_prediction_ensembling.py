@@ -155,6 +155,17 @@ def test_a_signal_planted_in_the_best_neurons_is_found_there_and_not_in_random_o
     assert (table.loc["top", "auc_above_random_low"].loc[[1, 2, 4, 8]] > 0).all()
 
 
+def test_a_model_that_knows_is_always_right(bridges, text, monkeypatch):
+    """It gives the class more than its share of the text where it follows, and less where it does not."""
+    inside = token_classes.members(vocabulary.token_texts(bridges["gpt2"]))["-ing"]
+    positive = inside[readout.labels(text[0])].flatten().numpy()
+    known = pd.DataFrame({"-ing": np.log(positive.mean()) + np.where(positive, 0.01, -0.01)})
+    monkeypatch.setattr(token_classes, "log_probabilities", lambda *_: known)
+    table = sweep(bridges["gpt2"], *text, kinds=("model",))
+    (row,) = table[table["kind"] == "model"].to_dict("records")
+    assert row["auc"] == row["auc_low"] == row["balanced_accuracy"] == 1
+
+
 def test_a_class_found_in_four_passages_alone_is_skipped(bridges, text):
     tokens, documents = text
     five, four = (sweep(bridges["gpt2"], tokens, documents % n, kinds=("model",)) for n in (5, 4))

@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PRESETS = ROOT / "presets"
-PASSAGES = ROOT / "data" / "passages"
+DATA = ROOT / "data"
+PASSAGES = DATA / "passages"
 REFERENCE = ROOT / "reference"
 BUNDLED_MODELS = ROOT / "models"
 HELPERS = ROOT / "src" / "helpers"

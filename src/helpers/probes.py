@@ -1,8 +1,12 @@
-"""Linear probes: what can be read off activations by a plane, judged on groups the probe has not seen."""
+"""Linear probes: what can be read off activations by a plane, judged on groups the probe has not seen.
+
+``scores`` judges fold by fold. ``predictions`` keeps what was said of every example, so that a judgement can
+be made again in every bootstrap resample of the groups.
+"""
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GroupKFold
@@ -28,10 +32,78 @@ def scores(
     for fold, (train, test) in enumerate(GroupKFold(FOLDS).split(features, labels, groups)):
         if set(labels[train]) != set(labels) or set(labels[test]) != set(labels):
             continue
-        classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-        probe = make_pipeline(StandardScaler(), classifier).fit(features[train], labels[train])
+        probe = _fit(features[train], labels[train], strength)
         row = {"fold": fold, "balanced_accuracy": balanced_accuracy_score(labels[test], probe.predict(features[test]))}
         if len(probe.classes_) == 2:
             row["auc"] = roc_auc_score(labels[test] == probe.classes_[1], probe.decision_function(features[test]))
         rows.append(row)
     return pd.DataFrame(rows, columns=["fold", "balanced_accuracy", "auc"])
+
+
+def predictions(
+    features: Float[np.ndarray, "example feature"],
+    labels: Shaped[np.ndarray, "example"],
+    groups: Shaped[np.ndarray, "example"],
+    strength: float = 1.0,
+) -> pd.DataFrame:
+    """What the probe of ``scores`` says of every example when it was trained on other groups: one row each.
+
+    ``correct`` is 1 or 0; ``score``, for two classes, how far the example is on the side of the larger label.
+    Both are missing where no probe could be trained: fewer groups than folds, or a single class.
+    """
+    table = pd.DataFrame(np.nan, index=range(len(labels)), columns=["correct", "score"])
+    folds = GroupKFold(FOLDS).split(features, labels, groups) if len(np.unique(groups)) >= FOLDS else ()
+    for train, test in folds:
+        if len(np.unique(labels[train])) < 2:
+            continue
+        probe = _fit(features[train], labels[train], strength)
+        table.loc[test, "correct"] = (probe.predict(features[test]) == labels[test]).astype(float)
+        if len(np.unique(labels)) == 2:
+            table.loc[test, "score"] = probe.decision_function(features[test])
+    return table
+
+
+def balanced_accuracy(
+    correct: Float[np.ndarray, "example column"],
+    labels: Shaped[np.ndarray, "example"],
+    groups: Shaped[np.ndarray, "example"],
+    weights: Float[np.ndarray, "resample group"],
+) -> Float[np.ndarray, "resample column"]:
+    """The share of each class that is correct, mean over classes, in resamples of the groups (in sorted order).
+
+    A class that a resample lacks does not count in it.
+    """
+    of_group = np.equal.outer(np.unique(groups), groups).astype(float)
+    recalls = []
+    for label in np.unique(labels):
+        members = of_group * (labels == label)
+        size = weights @ members.sum(1)
+        recalls.append(weights @ (members @ correct) / np.where(size > 0, size, np.nan)[:, None])
+    counted = np.isfinite(recalls)
+    return np.where(counted, recalls, 0).sum(0) / np.where(counted.any(0), counted.sum(0), np.nan)
+
+
+def auc_within_groups(
+    scores: Float[np.ndarray, "example column"],
+    labels: Bool[np.ndarray, "example"],
+    groups: Shaped[np.ndarray, "example"],
+) -> Float[np.ndarray, "group column"]:
+    """How often, within a group, an example that is true scores above one that is not; equal scores count half.
+
+    Groups in sorted order; not a number for a group that lacks one of the two.
+    """
+    rows = []
+    for group in np.unique(groups):
+        true, false = (scores[(groups == group) & (labels == label)] for label in (True, False))
+        if not len(true) or not len(false):
+            rows.append(np.full(scores.shape[1], np.nan))
+            continue
+        difference = true[:, None] - false[None]
+        rows.append(((np.sign(difference) + 1) / 2).mean((0, 1)))
+    return np.array(rows).reshape(-1, scores.shape[1])
+
+
+def _fit(features, labels, strength: float):
+    """A logistic probe on standardised features, classes weighted by how rare they are."""
+    classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
+    return make_pipeline(StandardScaler(), classifier).fit(features, labels)

@@ -47,10 +47,10 @@ def summarise(
     means = {measure: _means(wide[measure].to_numpy(dtype=float), weights) for measure in measures}
     columns = {}
     for measure, values in means.items():
-        columns |= _interval(measure, values)
+        columns |= interval(measure, values)
         for name, (numerator, denominator) in (ratios or {}).items():
             if measure == denominator:
-                columns |= _interval(name, _divide(means[numerator], means[denominator]))
+                columns |= interval(name, divide(means[numerator], means[denominator]))
     table = pd.DataFrame(columns, index=wide.index).reset_index()
     return table.sort_values(list(reversed(keys)), ignore_index=True)
 
@@ -62,18 +62,16 @@ def resample_weights(n_sequences: int, seed: int) -> Float[np.ndarray, "resample
     return np.vstack([np.ones(n_sequences), counts]) / n_sequences
 
 
-def _means(values: Float[np.ndarray, "key sequence"], weights) -> Float[np.ndarray, "key resample"]:
-    """Weighted means; deviations are averaged, so that equal values give exactly that value."""
-    centre = values.mean(axis=1, keepdims=True)
-    return centre + (values - centre) @ weights.T
-
-
-def _divide(numerator, denominator):
+def divide(
+    numerator: Float[np.ndarray, "*shape"], denominator: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Element by element; not a number where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 1e-12)
 
 
-def _interval(measure: str, values: Float[np.ndarray, "key resample"]) -> dict[str, np.ndarray]:
-    """The mean and its percentile interval, as columns."""
+def interval(measure: str, values: Float[np.ndarray, "key resample"]) -> dict[str, np.ndarray]:
+    """The mean (resample 0) and the percentile interval of the other resamples, as columns ``measure``, ``_low``
+    and ``_high``."""
     mean, resampled = values[:, 0], values[:, 1:]
     tail = 50 * (1 - CONFIDENCE)
     bounds = np.full((2, len(mean)), np.nan)
@@ -81,3 +79,9 @@ def _interval(measure: str, values: Float[np.ndarray, "key resample"]) -> dict[s
     if known.any():
         bounds[:, known] = np.nanpercentile(resampled[known], [tail, 100 - tail], axis=1)
     return {measure: mean, f"{measure}_low": bounds[0], f"{measure}_high": bounds[1]}
+
+
+def _means(values: Float[np.ndarray, "key sequence"], weights) -> Float[np.ndarray, "key resample"]:
+    """Weighted means; deviations are averaged, so that equal values give exactly that value."""
+    centre = values.mean(axis=1, keepdims=True)
+    return centre + (values - centre) @ weights.T

@@ -1,0 +1,151 @@
+"""From the grammar of a word to its meaning (paper, stage 2, feature engineering): linear probes row by row.
+
+The tasks are those of ``word_tasks``, and every word is judged by a probe that was trained on other words (no
+word, in capitals or not, is in both training and test). Part of speech is measured by balanced accuracy, the
+share of each class that is right, mean over classes; chance is 1 / classes. Word sense is measured by ``auc``: how
+often, of two pairs with the same word, the pair with the same sense scores higher; chance is 1/2.
+
+The penalty is fixed beforehand, an inverse strength of 1 / features: logits are then of about unit size before
+anything has been learned, in a stream of any width. It is not tuned. Time grows as rows x examples x d_model.
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Shaped
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import claims, probes, stats
+from helpers.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task, parts_of_speech, word_senses
+
+SLUG = "feature_engineering"
+KEYS = ("layer", "task", "probe", "chance")
+MOST_OF_THE_RISE = 0.9
+Curve = Float[np.ndarray, "resample row"]
+
+
+def predict(task: Task, seed: int = 0) -> pd.DataFrame:
+    """What each row's probe says of every example: one row per residual row, ``probe`` and example.
+
+    ``probe`` is ``logistic``; ``shuffled``, the same with labels dealt out anew for every row (senses within a
+    word); for senses also ``cosine``. ``label`` is what the probe was to say, ``correct`` and ``score`` are those
+    of ``probes.predictions``.
+    """
+    generator = np.random.default_rng(seed)
+    frames = []
+    for layer, features in enumerate(task.features):
+        keys = {"layer": layer, "task": task.name, "chance": task.chance, "word": task.words}
+        strength = 1 / features.shape[1]
+        for probe, labels in (("logistic", task.labels), ("shuffled", _shuffled(task, generator))):
+            said = probes.predictions(features, labels, task.words, strength)
+            frames.append(said.assign(**keys, probe=probe, label=labels.astype(str)))
+        if task.similarity is not None:
+            said = pd.DataFrame({"score": task.similarity[layer]})
+            frames.append(said.assign(**keys, probe="cosine", label=task.labels.astype(str)))
+    return pd.concat(frames).rename_axis("example").reset_index()
+
+
+def sweep(
+    bridge: TransformerBridge,
+    sentences: pd.DataFrame,
+    pairs: pd.DataFrame,
+    context: int,
+    batch_size: int | str = "auto",
+    seed: int = 0,
+) -> pd.DataFrame:
+    """``predict`` for both tasks."""
+    tasks = parts_of_speech(bridge, sentences, context, batch_size), word_senses(bridge, pairs, context, batch_size)
+    return pd.concat([predict(task, seed) for task in tasks], ignore_index=True)
+
+
+def summarise(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """``balanced_accuracy`` and ``auc`` of every row, task and probe, with 95 % bootstrap intervals over words.
+
+    The probes stay as they are, their words are drawn again. Empty where a probe could not be trained.
+    """
+    frames = []
+    for keys, said in predictions.groupby(["task", "probe", "chance"], sort=False):
+        layers = np.sort(said["layer"].unique())
+        frame = pd.DataFrame({"layer": layers, **dict(zip(("task", "probe", "chance"), keys, strict=True))})
+        for measure, resampled in MEASURES.items():
+            for column, values in stats.interval(measure, resampled(said, seed).T).items():
+                frame[column] = values
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
+
+
+def order(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Does the part of speech come before the sense? One row per ``reading`` of a curve's place, and ``sense_by``.
+
+    ``peak`` is the depth of the highest row; ``risen`` of the first that has made 90 % of the way from row 0 to
+    there. Sense is read by the probe (``logistic``) or by the ``cosine``. Columns ``part_of_speech`` and
+    ``word_sense``, in depth from 0 to 1, and the verdict of ``claims.judge`` on the difference, sense minus part
+    of speech, in joint resamples of both tasks' words. It is undecided where a task is not done above chance, on
+    the mean of all rows from 1 on.
+    """
+    tags, senses = (predictions[predictions["task"] == task] for task in (PART_OF_SPEECH, WORD_SENSE))
+    rows = []
+    for sense_by in ("logistic", "cosine"):
+        curves = {
+            PART_OF_SPEECH: (resampled_accuracy(tags[tags["probe"] == "logistic"], seed), tags["chance"].max()),
+            WORD_SENSE: (resampled_auc(senses[senses["probe"] == sense_by], seed), senses["chance"].max()),
+        }
+        absent = [task for task, (curve, chance) in curves.items() if not _is_above(curve, chance)]
+        reason = f"{' and '.join(absent)} not read off above chance" if absent else ""
+        for reading, place in PLACES.items():
+            depths = {task: place(curve) for task, (curve, _) in curves.items()}
+            claim = claims.Claim(reading, "The part of speech comes before the sense", SLUG, "2", reading, "above 0")
+            verdict = claims.judge(claim, depths[WORD_SENSE] - depths[PART_OF_SPEECH], reason)
+            keys = {"reading": reading, "sense_by": sense_by}
+            rows.append(keys | {task: depth[0] for task, depth in depths.items()} | verdict)
+    judged = ["statistic", "statistic_low", "statistic_high", "share_true", "verdict", "reason"]
+    return pd.DataFrame(rows)[["reading", "sense_by", PART_OF_SPEECH, WORD_SENSE, *judged]]
+
+
+def resampled_accuracy(said: pd.DataFrame, seed: int) -> Curve:
+    """Balanced accuracy of every row: of all words first, then in each bootstrap resample of them."""
+    labels, words = (_wide(said, column)[:, 0] for column in ("label", "word"))
+    weights = stats.resample_weights(len(set(words)), seed)
+    return probes.balanced_accuracy(_wide(said, "correct").astype(float), labels, words, weights)
+
+
+def resampled_auc(said: pd.DataFrame, seed: int) -> Curve:
+    """Mean over words of the AUC within a word, likewise; not a number for a task that has none."""
+    labels, words = (_wide(said, column)[:, 0] for column in ("label", "word"))
+    scores = _wide(said, "score").astype(float)
+    auc = probes.auc_within_groups(scores, labels == "True", words)
+    mean = auc.mean(0)
+    return mean + stats.resample_weights(len(auc), seed) @ (auc - mean)  # equal values give exactly that value
+
+
+def _wide(said: pd.DataFrame, column: str) -> Shaped[np.ndarray, "example row"]:
+    return said.pivot(index="example", columns="layer", values=column).to_numpy()
+
+
+def _shuffled(task: Task, generator: np.random.Generator) -> Shaped[np.ndarray, "example"]:
+    """The labels dealt out anew: tags among all examples, senses among the pairs of a word."""
+    if task.name == PART_OF_SPEECH:
+        return generator.permutation(task.labels)
+    shuffled = task.labels.copy()
+    for word in np.unique(task.words):
+        of_word = task.words == word
+        shuffled[of_word] = generator.permutation(shuffled[of_word])
+    return shuffled
+
+
+def _is_above(curve: Curve, chance: float) -> bool:
+    """Whether the mean of all rows but the embedding is above chance in 97.5 % of the resamples."""
+    return bool(np.mean(curve[1:, 1:].mean(1) > chance) >= claims.CERTAIN)
+
+
+def _peak(curve: Curve) -> Float[np.ndarray, "resample"]:
+    return curve.argmax(1) / (curve.shape[1] - 1)
+
+
+def _risen(curve: Curve) -> Float[np.ndarray, "resample"]:
+    start = curve[:, :1]
+    risen = curve - start >= MOST_OF_THE_RISE * (curve.max(1, keepdims=True) - start)
+    return risen.argmax(1) / (curve.shape[1] - 1)
+
+
+MEASURES = {"balanced_accuracy": resampled_accuracy, "auc": resampled_auc}
+PLACES = {"peak": _peak, "risen": _risen}

@@ -1,0 +1,79 @@
+"""Classes of tokens that a model can predict as a class, and what speaks for them: neurons, and the model itself.
+
+A token is in a class by its text alone: it ends in "-ing" or "-ed"; its first letter is a capital, with
+nothing, spaces, newlines, quotes or a bracket before it; or it is a full stop, question mark or exclamation
+mark, alone or with quotes. So " bring" ends in "-ing", and the dot of "Mr." ends a sentence.
+
+A neuron speaks for a class if its output vector has a larger cosine, on average, with the class's unembedding
+vectors than with all others. That is read off the weights, no text is involved.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+
+from helpers import lens, neurons, readout
+from helpers.batches import over_sequences
+
+CLASSES: dict[str, Callable[[str], bool]] = {
+    "-ing": lambda text: text.endswith("ing"),
+    "-ed": lambda text: text.endswith("ed"),
+    "capital": lambda text: text.lstrip(" \t\r\n\"'“”‘’([")[:1].isupper(),
+    "sentence end": lambda text: text.strip(" \t\r\n\"'“”‘’)]") in {".", "!", "?"},
+}
+
+
+def members(texts: Sequence[str]) -> dict[str, Bool[Tensor, "vocab"]]:
+    """Which tokens are in each class, where ``texts`` are those of ``vocabulary.token_texts``."""
+    return {name: torch.tensor([is_member(text) for text in texts]) for name, is_member in CLASSES.items()}
+
+
+def ranking(bridge: TransformerBridge, inside: Bool[Tensor, "vocab"]) -> pd.DataFrame:
+    """All MLP neurons (layer, neuron), the one that speaks most for the tokens ``inside`` the class first.
+
+    ``score`` is the mean cosine of what the neuron writes with the class's columns of W_U minus that with all
+    other columns. Raises ``InputError`` for a model without dense MLPs.
+    """
+    unembedding = neurons.unit_columns(bridge.W_U)
+    inside = inside.to(unembedding.device)
+    direction = unembedding[:, inside].mean(1) - unembedding[:, ~inside].mean(1)
+    frames = []
+    for layer in range(bridge.cfg.n_layers):
+        weights = neurons.unit_rows(neurons.output_weights(bridge, layer))
+        scores = (weights @ direction.to(weights.device)).cpu().numpy()
+        frames.append(pd.DataFrame({"layer": layer, "neuron": range(len(scores)), "score": scores}))
+    return pd.concat(frames).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def log_probabilities(
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "sequence pos"],
+    classes: Mapping[str, Bool[Tensor, "vocab"]],
+    batch_size: int | str = "auto",
+) -> pd.DataFrame:
+    """Log of the probability, in nats, that the model gives to each class (none of them empty) as the next token.
+
+    One row per sequence and position 1 .. pos-2, one column per class.
+    """
+    whole = readout.Unembedding.of(bridge)
+    device = whole.weight.device
+    parts = {
+        name: readout.Unembedding(whole.weight[:, inside.to(device)], whole.bias[inside.to(device)], whole.tf32)
+        for name, inside in classes.items()
+    }
+
+    def measure(_first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
+        final: list[Tensor] = []
+        hook = (lens.row_names(bridge)[-1], lambda residual, hook: final.append(residual))
+        bridge.run_with_hooks(batch, fwd_hooks=[hook], return_type=None, use_cache=False)
+        hidden = bridge.ln_final(readout.predicted_positions(final[0])).flatten(0, 1)
+        any_label = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+        log_total = whole.read(hidden, any_label).log_normaliser
+        log_parts = {name: part.read(hidden, any_label).log_normaliser for name, part in parts.items()}
+        return [pd.DataFrame({name: (log_part - log_total).cpu().numpy() for name, log_part in log_parts.items()})]
+
+    return over_sequences(bridge, tokens, measure, batch_size)

@@ -4,7 +4,8 @@ The paper draws no exact boundaries. This is a simple rule, stated so that it ca
 boundary is where one measure steps from one level to another, the split that leaves the least absolute
 deviation from the medians of its two sides. It counts only if the step goes the way the paper says, and
 by at least a quarter of the higher level, in 97.5 % of the bootstrap resamples; and if there is anything
-to measure (``least``). A fall is looked for behind the curve's peak. Boundaries are reported where they are found, in order or not.
+to measure (``least``). A fall is looked for behind the curve's peak. Boundaries are reported where they
+are found, in order or not.
 """
 
 from dataclasses import dataclass

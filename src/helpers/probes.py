@@ -1,43 +1,19 @@
 """Linear probes: what can be read off activations by a plane, judged on groups the probe has not seen.
 
-``scores`` judges fold by fold. ``predictions`` keeps what was said of every example, so that a judgement can
-be made again in every bootstrap resample of the groups.
+What is said of every example is kept, so that a judgement can be made again in every bootstrap resample of
+the groups.
 """
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 FOLDS = 5
-
-
-def scores(
-    features: Float[np.ndarray, "example feature"],
-    labels: Shaped[np.ndarray, "example"],
-    groups: Shaped[np.ndarray, "example"],
-    strength: float = 1.0,
-) -> pd.DataFrame:
-    """A logistic probe's ``balanced_accuracy`` and, for two classes, ``auc``: one row per fold.
-
-    No group is in both the training and the test part of a fold. ``strength`` is the inverse of the L2
-    penalty. Features are standardised, classes weighted by how rare they are. Folds whose training or
-    test part lacks a class are left out.
-    """
-    rows = []
-    for fold, (train, test) in enumerate(GroupKFold(FOLDS).split(features, labels, groups)):
-        if set(labels[train]) != set(labels) or set(labels[test]) != set(labels):
-            continue
-        probe = _fit(features[train], labels[train], strength)
-        row = {"fold": fold, "balanced_accuracy": balanced_accuracy_score(labels[test], probe.predict(features[test]))}
-        if len(probe.classes_) == 2:
-            row["auc"] = roc_auc_score(labels[test] == probe.classes_[1], probe.decision_function(features[test]))
-        rows.append(row)
-    return pd.DataFrame(rows, columns=["fold", "balanced_accuracy", "auc"])
 
 
 def predictions(
@@ -46,8 +22,9 @@ def predictions(
     groups: Shaped[np.ndarray, "example"],
     strength: float = 1.0,
 ) -> pd.DataFrame:
-    """What the probe of ``scores`` says of every example when it was trained on other groups: one row each.
+    """What a logistic probe says of every example when it was trained on other groups: one row each.
 
+    ``strength`` is the inverse of the L2 penalty. Features are standardised, classes weighted by how rare they are.
     ``correct`` is 1 or 0; ``score``, for two classes, how far the example is on the side of the larger label.
     Both are missing where no probe could be trained: fewer groups than folds, or a single class.
     """
@@ -104,6 +81,7 @@ def auc_within_groups(
 
 
 def _fit(features, labels, strength: float):
-    """A logistic probe on standardised features, classes weighted by how rare they are."""
+    """The fitted probe. On one thread: its products are so small that several would wait for each other."""
     classifier = LogisticRegression(C=strength, class_weight="balanced", max_iter=1000)
-    return make_pipeline(StandardScaler(), classifier).fit(features, labels)
+    with threadpool_limits(1):
+        return make_pipeline(StandardScaler(), classifier).fit(features, labels)

@@ -1,4 +1,7 @@
-"""How the cost of all lesions grows with layers and with tokens: times, fitted exponents, one figure."""
+"""How the cost of all lesions grows with layers and with tokens: times, fitted exponents, one figure.
+
+Writes growth.csv and the figure growth beside this file: ``python benchmarks/growth.py``, or as a part of ``run.py``.
+"""
 
 import tempfile
 from pathlib import Path
@@ -9,6 +12,7 @@ import meter
 import numpy as np
 import pandas as pd
 import shapes
+import torch
 
 from helpers import figures, models
 
@@ -61,3 +65,8 @@ def draw(table: pd.DataFrame) -> plt.Figure:
         ax.minorticks_off()
         ax.legend()
     return figure
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        run(Path(__file__).parent, repeats=3)

@@ -97,7 +97,7 @@ def test_the_papers_claims_are_judged_and_printed_at_the_end(checkpoint, text, f
     assert set(table["verdict"]) <= {"holds", "does not hold", "undecided"}
     assert table.loc[table["statistic"].isna(), "verdict"].isin(["undecided"]).all()
     assert len(pd.read_csv(folder.with_name(f"{folder.name}@untrained") / "claims.csv")) == len(table)
-    assert "needs 3 models" in (finished / "results" / "_all" / "claims.csv").read_text()
+    assert "needs 3 models that predict" in (finished / "results" / "_all" / "claims.csv").read_text()
 
 
 def test_the_record_says_what_was_run_on_what(finished, checkpoint):

@@ -69,9 +69,13 @@ def evaluate(model: str, experiment: str | None = None, seed: int = 0) -> pd.Dat
 
 
 def evaluate_across(models: Sequence[str], seed: int = 0) -> pd.DataFrame:
-    """The claims that compare models, from the tables of all of them."""
-    made = [found[0] for model in models if (found := measures(model, lesion.SLUG, seed))]
-    reason = "" if len(made) >= FEWEST_MODELS else f"needs {FEWEST_MODELS} models, {len(made)} have been run"
+    """The claims that compare models, from the tables of all of them.
+
+    Text is resampled, models are not: a verdict is about the models that were run, and says nothing of others.
+    """
+    made = [found[0] for model in models if (found := measures(model, lesion.SLUG, seed)) and _predicts(found)]
+    few = f"needs {FEWEST_MODELS} models that predict something, {len(made)} have been run"
+    reason = few if len(made) < FEWEST_MODELS else ""
     unknown = np.full(1, np.nan)
     rows = [
         judge(claim, unknown if reason else STATISTICS[claim.statistic](made), reason)
@@ -192,7 +196,7 @@ def _remark(claim: Claim, judged: Mapping[str, Any], beside: Resampled | None) -
         return ""
     parts = []
     if claim.beyond is not None and judged["statistic"] > claim.beyond:
-        parts.append("more robust than any model of the paper")
+        parts.append("above the paper's range")
     if beside is not None:
         parts.append(f"{claim.beside.replace('_', ' ')} {beside[0]:.2f}")
     return "; ".join(parts)
@@ -203,8 +207,7 @@ def _cannot_speak(claim: Claim, made: Mapping[str, list[Measures]]) -> str:
     if claim.needs == "predictions":
         if not made[lesion.SLUG]:
             return f"whether the model predicts anything is not known: {lesion.SLUG} has not been run"
-        lead = np.concatenate([lead_over_commonest(one) for one in made[lesion.SLUG]])
-        if np.mean(lead > 0) < CERTAIN:
+        if not _predicts(made[lesion.SLUG]):
             return "the model predicts no better than always guessing the commonest token"
     if claim.needs == "neurons":
         columns = ["n_prediction"] if claim.arguments else ["n_prediction", "n_suppression"]
@@ -213,6 +216,11 @@ def _cannot_speak(claim: Claim, made: Mapping[str, list[Measures]]) -> str:
         if few:
             return f"only {' and '.join(few)} neurons were counted, fewer than {FEWEST_NEURONS}"
     return ""
+
+
+def _predicts(lesions: list[Measures]) -> bool:
+    """Whether the intact model is right more often than always guessing the commonest token."""
+    return bool(np.mean(np.concatenate([lead_over_commonest(one) for one in lesions]) > 0) >= CERTAIN)
 
 
 def _has_been_run(model: str) -> bool:

@@ -111,7 +111,8 @@ def models_with_tables() -> list[str]:
 
 
 def _from_peak(curve: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample layer"]:
-    """The curve with every layer before its peak raised to the peak: a fall is looked for behind it."""
+    """The curve with every layer before its peak raised to the peak: a fall is looked for behind it, and judged
+    against it."""
     before = np.arange(curve.shape[1]) < curve.argmax(1)[:, None]
     return np.where(before, curve.max(1, keepdims=True), curve)
 

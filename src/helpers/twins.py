@@ -1,6 +1,6 @@
 """The untrained twin: the same architecture with fresh weights, three times, each from another seed.
 
-What the twins show as well was not learned. One draw of weights would leave open whether another draw
+What the twins show as well is no evidence of learning. One draw of weights would leave open whether another draw
 would show it too.
 """
 

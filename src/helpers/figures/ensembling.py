@@ -28,7 +28,7 @@ def prediction_ensembling(table: pd.DataFrame, control: pd.DataFrame | None = No
         if of_class["auc"].isna().all():
             ax.text(0.5, 0.5, "too few in this text", transform=ax.transAxes, ha="center", va="center")
         ax.axhline(0.5, color="black", lw=1, ls=":", label="chance")
-        ax.set(title=name, xlabel="neurons", xscale="log", ylim=(0.45, 1.01))
+        ax.set(title=name, xlabel="neurons", xscale="log", ylim=(0.4, 1.01))
         _plain_ticks(ax, table.loc[table["kind"].isin(lines), "n_neurons"])
     axes[0].set_ylabel("AUC within passages")
     handles = {line.get_label(): line for ax in axes for line in ax.get_lines()}

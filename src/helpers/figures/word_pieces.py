@@ -66,5 +66,5 @@ def gathering_heads(heads: pd.DataFrame) -> Figure:
     for axis in (ax.xaxis, ax.yaxis):
         axis.get_major_locator().set_params(integer=True)
     if len(picked):
-        ax.legend(loc="upper right")
+        figure.legend(loc="outside lower center")
     return figure

@@ -48,11 +48,11 @@ def test_the_committed_table_is_what_a_run_computes(table, fresh):
 
 
 def _comparable(table: pd.DataFrame) -> pd.DataFrame:
-    """Of the claims only the firm verdicts: where the peak of a flat curve lies is a matter of rounding."""
-    if "verdict" not in table:
+    """Of what is judged only the firm verdicts: where the peak of a flat curve lies is a matter of rounding."""
+    if "share_true" not in table:
         return table
     firm = table["verdict"] != claims.UNDECIDED
-    return table.loc[firm, ["claim", "verdict", "statistic"]].reset_index(drop=True)
+    return table.loc[firm].filter(["claim", "verdict", "statistic"]).reset_index(drop=True)
 
 
 def test_every_experiment_has_a_committed_table_and_the_papers_five_one_of_the_twins():

@@ -8,7 +8,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 
@@ -54,3 +56,12 @@ def bridges(checkpoints: dict) -> dict:
     from helpers import models
 
     return MadeOnce(lambda kind: models.load("pocket" if kind == "pocket" else str(checkpoints[kind])))
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Figures are drawn without a window, saved below a temporary folder, and closed afterwards."""
+    monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")

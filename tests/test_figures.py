@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import figures, paths
+from helpers import figures
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
 
 PANELS = {  # figure: the columns drawn in each panel
     "layer_lesion": [["relative_accuracy"], ["top1_agreement"], ["kl_nats"]],
@@ -19,14 +19,6 @@ PANELS = {  # figure: the columns drawn in each panel
     "prediction_suppression_neurons": [["n_prediction", "n_suppression"]],
     "mlp_norm": [["mlp_norm", "attention_norm", "residual_norm"], ["mlp_to_residual", "attention_to_residual"]],
 }
-
-
-@pytest.fixture(autouse=True)
-def _no_window_and_no_figure_left(monkeypatch, tmp_path):
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def table_for(name: str, n_layers: int = 5, model: str = "toy", seed: int = 0) -> pd.DataFrame:

@@ -1,22 +1,13 @@
 """The figures of prediction ensembling show the numbers of their tables, also where there are none."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import figures, paths
+from helpers import figures
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
 SIZES = [1, 2, 4]
-
-
-@pytest.fixture(autouse=True)
-def _no_window_and_no_figure_left(monkeypatch, tmp_path):
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def probed(seed: int = 0) -> pd.DataFrame:

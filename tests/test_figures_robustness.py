@@ -1,22 +1,13 @@
 """The figures of deleted layers, similarity and self-repair show the numbers of their tables."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import figures, paths, residual_paths
+from helpers import figures, residual_paths
 
-pytestmark = pytest.mark.filterwarnings("error")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
 N_LAYERS = (1, 2, 5)
-
-
-@pytest.fixture(autouse=True)
-def _no_window_and_no_figure_left(monkeypatch, tmp_path):
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
 
 
 def filled(keys: pd.DataFrame, *columns: str, seed: int = 0) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """The page of all measures, the overlay of models and the heatmap of verdicts show their tables."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,14 +7,7 @@ import pytest
 from helpers import figures, stages
 from helpers.figures.stages import PANELS, family_colours
 
-pytestmark = pytest.mark.filterwarnings("error")
-
-
-@pytest.fixture(autouse=True)
-def _no_figure_left():
-    plt.switch_backend("agg")
-    yield
-    plt.close("all")
+pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
 
 
 def tables_of(model: str, n_layers: int = 6, seed: int = 0) -> dict[str, pd.DataFrame]:

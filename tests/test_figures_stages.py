@@ -69,3 +69,11 @@ def test_the_heatmap_says_every_verdict_in_words():
     verdicts = pd.DataFrame({"a": ["holds", "undecided"], "b": ["does not hold", "holds"]}, index=["one", "two"])
     figure = figures.claims_heatmap(verdicts)
     assert [text.get_text() for text in figure.axes[0].texts] == ["yes", "no", "?", "yes"]
+
+
+def test_the_same_page_is_the_same_file():
+    contents = []
+    for _ in range(2):
+        figure = figures.stages_of_inference(tables_of("toy"), boundaries_at(1, 3, 5))
+        contents.append(figures.save(figure, stages.SLUG, "toy").with_suffix(".svg").read_bytes())
+    assert len(set(contents)) == 1

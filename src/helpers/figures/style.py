@@ -64,6 +64,6 @@ def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path
     """Write ``<slug>[_<what>].png`` and ``.svg`` to the model's figures; the same figure gives the same bytes."""
     stem = paths.figures(model) / (f"{slug}_{what}" if what else slug)
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
-        with writing(stem.with_suffix(suffix)) as path:
+        with writing(stem.with_suffix(suffix)) as path, plt.rc_context(STYLE):
             figure.savefig(path, metadata=metadata)
     return stem.with_suffix(".png")

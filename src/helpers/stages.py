@@ -19,7 +19,6 @@ from helpers.errors import InputError
 from helpers.evidence import Measures, Resampled
 
 SLUG = "stages_of_inference"
-NAMES = ("detokenization", "feature engineering", "prediction ensembling", "residual sharpening")
 EXPERIMENTS = (lesion, attention, lens, neurons, norms)
 CONTRAST = 0.25
 

@@ -49,7 +49,7 @@ environment=$(active_environment)
 if [ -n "$environment" ]; then
     python=$environment/bin/python
     [ -x "$python" ] || fail "the active environment $environment has no bin/python: run 'deactivate' and try again"
-    "$python" -P "$root/src/helpers/requirements.py" || exit 1
+    "$python" -P "$root/src/helpers/command/requirements.py" || exit 1
 else
     update_venv
     python=$root/.venv/bin/python

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 
-from helpers import batches, blocks, fused, lesion, metrics, readout
+from helpers import blocks, lesion, metrics
+from helpers.engine import batches, fused, readout
 
 KLs = dict[tuple[int, str], float]
 

@@ -21,7 +21,8 @@ import pandas as pd
 import shapes
 import torch
 
-from helpers import attention, lens, models, neurons, norms, readout, sources
+from helpers import attention, lens, models, neurons, norms
+from helpers.engine import readout, sources
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"

@@ -7,7 +7,8 @@ import pytest
 import torch
 from checkpoints import KINDS
 
-from helpers import ablation, blocks, metrics, models, neurons, similarity
+from helpers import blocks, metrics, models, neurons
+from helpers.beyond import ablation, similarity
 from helpers.errors import InputError
 
 TOKENS = torch.arange(3 * 12).reshape(3, 12)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from helpers import paths, probes
+from helpers import paths
+from helpers.beyond import probes
 
 SENSES, PARTS_OF_SPEECH = paths.ROOT / "data" / "senses", paths.ROOT / "data" / "parts_of_speech"
 TAGS = {"NOUN", "VERB", "ADJ", "ADV", "PRON", "DET", "ADP", "CONJ", "AUX", "PROPN", "NUM", "PUNCT"}

@@ -6,8 +6,10 @@ import torch
 from checkpoints import KINDS
 from transformers import AutoModelForCausalLM
 
-from helpers import attention_cuts, blocks, detokenization, metrics, readout
+from helpers import blocks, metrics
+from helpers.beyond import attention_cuts, detokenization
 from helpers.blocks import BlockInputs
+from helpers.engine import readout
 from helpers.errors import InputError
 
 TOKENS = torch.randint(1, 4000, (16,), generator=torch.Generator().manual_seed(0))

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 import torch
 
-from helpers import batches, lens, lesion
+from helpers import lens, lesion
+from helpers.engine import batches
 from helpers.errors import InputError
 
 ROWS = torch.arange(40).reshape(10, 4)

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import claims, evidence, neurons, paths, published, stages, stats, tables
+from helpers import neurons, paths, stats, tables
 from helpers.corpus import windows
+from helpers.judging import claims, evidence, published, stages
 
 N_SEQUENCES, N_LAYERS = 8, 11
 LAYERS = np.arange(N_LAYERS)

@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import claims, options, paths, pipeline, stages
+from helpers import paths, pipeline
+from helpers.command import options
+from helpers.judging import claims, stages
 
 SLUGS = [options.slug_of(notebook) for notebook in options.experiment_notebooks()]
 COMMITTED = paths.ROOT / "results"

@@ -15,6 +15,7 @@ import torch
 
 from helpers import corpus, paths
 from helpers.errors import InputError
+from helpers.text import vocabulary
 
 EOS = 0
 WORDS = "the old man read a letter by the river and put it away until the rain had stopped".split()
@@ -230,20 +231,20 @@ def test_bos_is_the_tokenizers_else_the_configs_else_eos(pocket, own_tokenizer, 
     monkeypatch.setattr(config, "bos_token_id", 7)
     monkeypatch.setattr(config, "eos_token_id", [8, 9])
     a, b = tokenizer.convert_tokens_to_ids(["a", "b"])
-    assert corpus.boundary_tokens(pocket) == (a, b)
+    assert vocabulary.boundary_tokens(pocket) == (a, b)
     tokenizer.bos_token = None
-    assert corpus.boundary_tokens(pocket) == (7, b)
+    assert vocabulary.boundary_tokens(pocket) == (7, b)
     config.bos_token_id = None
-    assert corpus.boundary_tokens(pocket) == (b, b)
+    assert vocabulary.boundary_tokens(pocket) == (b, b)
     tokenizer.eos_token = None
-    assert corpus.boundary_tokens(pocket) == (8, 8)  # of several, the first
+    assert vocabulary.boundary_tokens(pocket) == (8, 8)  # of several, the first
     config.bos_token_id, config.eos_token_id = 7, None
-    assert corpus.boundary_tokens(pocket) == (7, 7)
+    assert vocabulary.boundary_tokens(pocket) == (7, 7)
     config.bos_token_id = 0  # an id like any other
-    assert corpus.boundary_tokens(pocket) == (0, 0)
+    assert vocabulary.boundary_tokens(pocket) == (0, 0)
     config.bos_token_id = None
     with pytest.raises(InputError, match="neither a BOS nor an EOS"):
-        corpus.boundary_tokens(pocket)
+        vocabulary.boundary_tokens(pocket)
 
 
 def test_bos_and_eos_are_not_mistaken_for_each_other(pocket, own_tokenizer, tmp_path):
@@ -441,7 +442,7 @@ def test_every_token_knows_its_document(bridges, tmp_path):
     tokens = corpus.windows(bridge, str(tmp_path / "text.jsonl"), tokens=96, context=16)
     documents = corpus.documents_of(bridge, str(tmp_path / "text.jsonl"), tokens=96, context=16)
     assert documents.shape == tokens.shape and set(documents[:, 0].tolist()) == {-1}
-    _, eos = corpus.boundary_tokens(bridge)
+    _, eos = vocabulary.boundary_tokens(bridge)
     for row, own in zip(tokens[:, 1:], documents[:, 1:], strict=True):
         for number in own.unique().tolist():
             part = [token for token in row[own == number].tolist() if token != eos]

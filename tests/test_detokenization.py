@@ -6,9 +6,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import detokenization, stats, tables
+from helpers import stats, tables
+from helpers.beyond import detokenization
 from helpers.corpus import windows
-from helpers.vocabulary import token_texts
+from helpers.text.vocabulary import token_texts
 
 TEXTS = ["", " the", " a", " d", "og", "ged", ".", " fan", "cy"]
 THE, A, D, OG, GED, DOT, FAN, CY = range(1, 9)

@@ -7,7 +7,8 @@ from importlib.metadata import version
 
 import yaml
 
-from helpers import paths, requirements
+from helpers import paths
+from helpers.command import requirements
 
 
 def locked() -> dict[str, str]:
@@ -47,7 +48,7 @@ def test_an_environment_that_lacks_a_package_or_has_an_old_one_is_told_so():
 
 
 def test_the_check_needs_nothing_but_the_standard_library():
-    script = paths.HELPERS / "requirements.py"
+    script = paths.HELPERS / "command" / "requirements.py"
     result = subprocess.run([sys.executable, "-P", "-S", script], capture_output=True, text=True)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1

@@ -6,8 +6,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from helpers import annotated_text, claims, feature_engineering, figures, stats
-from helpers.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task
+from helpers import figures, stats
+from helpers.beyond import feature_engineering
+from helpers.beyond.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task
+from helpers.judging import claims
+from helpers.text import annotated_text
 
 N_WORDS, PER_WORD, WIDTH = 60, 8, 12
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import figures, residual_paths
+from helpers import figures
+from helpers.beyond import residual_paths
 
 pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
 N_LAYERS = (1, 2, 5)

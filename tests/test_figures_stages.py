@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import figures, stages
+from helpers import figures
 from helpers.figures.stages import PANELS, family_colours
+from helpers.judging import stages
 
 pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
 

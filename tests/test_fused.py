@@ -4,7 +4,7 @@ import checkpoints as kinds
 import pytest
 import torch
 
-from helpers import fused
+from helpers.engine import fused
 
 TOKENS = torch.randint(kinds.VOCABULARY, (3, 40), generator=torch.Generator().manual_seed(0))
 every_kind = pytest.mark.parametrize("kind", kinds.KINDS)

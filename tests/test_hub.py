@@ -11,12 +11,14 @@ import pytest
 import torch
 from fake_hub import FakeHub, Repository, commit
 
-from helpers import models, sources
+from helpers import models
+from helpers.engine import sources
 
 TOKENS = torch.arange(100, 124)[None]
 LOADER = """
 import json, sys, torch
-from helpers import models, sources
+from helpers import models
+from helpers.engine import sources
 from helpers.errors import InputError
 
 answers = {}

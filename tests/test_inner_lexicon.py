@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from helpers import inner_lexicon, spelled_words
+from helpers.beyond import inner_lexicon
 from helpers.corpus import windows
-from helpers.vocabulary import token_texts
+from helpers.text import spelled_words
+from helpers.text.vocabulary import token_texts
 
 TEXTS = [
     "",

@@ -7,7 +7,8 @@ import torch
 from checkpoints import KINDS
 
 import reference
-from helpers import lens, readout
+from helpers import lens
+from helpers.engine import readout
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ import torch
 from checkpoints import KINDS
 from transformers import AutoModelForCausalLM
 
-from helpers import blocks, lesion, models, readout
+from helpers import blocks, lesion, models
+from helpers.engine import readout
 
 
 def some_tokens(n_sequences: int = 3, context: int = 9) -> torch.Tensor:

@@ -6,8 +6,8 @@ import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from helpers import annotated_text, corpus
 from helpers.errors import InputError
+from helpers.text import annotated_text, vocabulary
 
 SENTENCES = [
     "The café’s bank didn't open.",
@@ -91,7 +91,7 @@ def test_the_tokens_found_say_the_word_and_without_the_last_they_would_not(conve
 def test_a_sentence_is_bos_and_its_tokens_up_to_the_last_marked_word(bridge):
     found = annotated_text.mark(bridge, ["The old man read the letter."], [[(4, 7), (8, 11)]], context=256)
     whole = bridge.tokenizer("The old man read the letter.", add_special_tokens=False)["input_ids"]
-    assert found.tokens[0].tolist() == [corpus.boundary_tokens(bridge)[0], *whole[:3]]
+    assert found.tokens[0].tolist() == [vocabulary.boundary_tokens(bridge)[0], *whole[:3]]
     assert found.words.values.tolist() == [[0, 0, 2, 2], [0, 1, 3, 3]]
 
 

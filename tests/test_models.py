@@ -14,7 +14,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from helpers import blocks, models, paths, sources
+from helpers import blocks, models, paths
+from helpers.engine import sources
 from helpers.errors import InputError
 
 TOKENS = torch.randint(kinds.VOCABULARY, (3, 48), generator=torch.Generator().manual_seed(1))

@@ -9,7 +9,8 @@ import nbformat
 import pytest
 import yaml
 
-from helpers import options, paths
+from helpers import paths
+from helpers.command import options
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EXPERIMENTS = [path for path in NOTEBOOKS if not path.name.startswith("00")]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from checkpoints import KINDS
 
-from helpers import attention, batches, lens, lesion, models, neurons, norms, placement
+from helpers import attention, lens, lesion, models, neurons, norms
+from helpers.engine import batches, placement
 from helpers.errors import InputError
 
 LAYERS = {"gpt2": "transformer.h", "gpt2_untied": "transformer.h", "phi": "model.layers", "llama": "model.layers"}

@@ -10,8 +10,10 @@ import torch
 from checkpoints import KINDS, LAYERS
 from sklearn.metrics import roc_auc_score
 
-from helpers import prediction_ensembling, probes, readout, token_classes, vocabulary
-from helpers.prediction_ensembling import activations, judge, sweep
+from helpers.beyond import prediction_ensembling, probes, token_classes
+from helpers.beyond.prediction_ensembling import activations, judge, sweep
+from helpers.engine import readout
+from helpers.text import vocabulary
 
 N_PASSAGES, PER_PASSAGE = 40, 150
 

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import GroupKFold
 
-from helpers import probes
+from helpers.beyond import probes
 
 N_GROUPS, PER_GROUP = 20, 15
 

@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pytest
 from test_figures import table_for
 
-from helpers import figures, paths, published
+from helpers import figures, paths
+from helpers.judging import published
 
 CURVES = json.loads((paths.REFERENCE / "authors_curves.json").read_text())
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from largest import largest_bytes
 
-from helpers import models, readout
+from helpers import models
+from helpers.engine import readout
 
 D_MODEL, VOCABULARY = 16, 97
 

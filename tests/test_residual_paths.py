@@ -8,7 +8,8 @@ import torch
 from checkpoints import KINDS
 from transformers import AutoModelForCausalLM
 
-from helpers import blocks, lens, lesion, models, residual_paths, stats
+from helpers import blocks, lens, lesion, models, stats
+from helpers.beyond import residual_paths
 from reference import RawModel, kl, predicting
 
 

@@ -15,8 +15,10 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import options, paths, pipeline, run_record, stages
+from helpers import paths, pipeline
+from helpers.command import options, run_record
 from helpers.errors import InputError
+from helpers.judging import stages
 
 SLUGS = [options.slug_of(notebook) for notebook in options.experiment_notebooks()]
 BY_LAYER = [module.SLUG for module in stages.EXPERIMENTS]

@@ -5,7 +5,8 @@ import torch
 from checkpoints import KINDS
 from transformers import AutoModelForCausalLM
 
-from helpers import blocks, models, self_repair
+from helpers import blocks, models
+from helpers.beyond import self_repair
 from reference import RawModel, predicting
 
 PARTS = ("repair_by_norm_nats", "repair_by_blocks_nats")

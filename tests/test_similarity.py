@@ -7,7 +7,7 @@ import pytest
 import torch
 from checkpoints import KINDS
 
-from helpers import similarity
+from helpers.beyond import similarity
 from helpers.errors import InputError
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import attention, claims, lens, lesion, models, norms, paths, stages
+from helpers import attention, lens, lesion, models, norms, paths
 from helpers.errors import InputError
+from helpers.judging import claims, stages
 
 N_SEQUENCES = 16
 

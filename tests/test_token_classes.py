@@ -4,7 +4,10 @@ import pytest
 import torch
 from checkpoints import KINDS
 
-from helpers import neurons, readout, token_classes, vocabulary
+from helpers import neurons
+from helpers.beyond import token_classes
+from helpers.engine import readout
+from helpers.text import vocabulary
 
 TOKENS = torch.arange(7, 7 + 3 * 12).reshape(3, 12)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import models, neurons, stats, twins
+from helpers import models, neurons, stats
+from helpers.judging import twins
 
 
 def kurtosis(bridge) -> pd.DataFrame:

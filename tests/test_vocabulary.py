@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from helpers import vocabulary
 from helpers.corpus import windows
+from helpers.text import vocabulary
 
 
 @pytest.mark.parametrize("kind", ["pocket", "gpt2", "neox_parallel", "qwen2"])

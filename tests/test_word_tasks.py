@@ -10,8 +10,10 @@ from checkpoints import KINDS, ROTARY_KINDS
 from transformers import AutoModelForCausalLM
 
 import reference
-from helpers import annotated_text, models, probes, word_tasks
+from helpers import models
+from helpers.beyond import probes, word_tasks
 from helpers.errors import InputError
+from helpers.text import annotated_text
 
 TEXTS = ["The old man read.", "He put the letter away, twice, and then he slept.", "Rain.", "She rang a bell."]
 SPANS = [[(4, 7), (12, 16)], [(11, 17), (47, 52)], [(0, 4)], [(4, 8)]]

@@ -14,8 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import readout, stats
-from helpers.batches import over_sequences
+from helpers import stats
+from helpers.engine import readout
+from helpers.engine.batches import over_sequences
 
 SLUG = "logit_lens"
 

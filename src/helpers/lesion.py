@@ -14,8 +14,9 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, readout, stats
-from helpers.batches import in_parts, over_sequences, rows_per_call
+from helpers import blocks, stats
+from helpers.engine import readout
+from helpers.engine.batches import in_parts, over_sequences, rows_per_call
 
 SLUG = "layer_lesion"
 RATIOS = {"relative_accuracy": ("accuracy", "accuracy_intact")}

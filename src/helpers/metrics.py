@@ -1,7 +1,7 @@
 """What is asked of a next-token distribution: KL divergence and loss in nats, entropy in bits, agreement.
 
 All functions take logits and reduce the vocabulary, the last dimension; they say nothing of batches,
-positions or means. They are the plain definitions: the sweeps use ``helpers.readout``, which computes
+positions or means. They are the plain definitions: the sweeps use ``helpers.engine.readout``, which computes
 the same numbers without holding the logits of a whole batch.
 """
 

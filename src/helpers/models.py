@@ -8,24 +8,20 @@ is checked against the Hugging Face model before anything is measured. Only then
 """
 
 import io
-import re
 import warnings
 from contextlib import redirect_stdout
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from helpers import blocks, fused, placement
+from helpers.engine import checks, fused, placement
+from helpers.engine.sources import Source, find
 from helpers.errors import InputError, reason
-from helpers.sources import Source, find
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-SENTENCE = "The old man read the letter twice, and then he put it away."
-TOLERANCE = 1e-4
 
 disable_progress_bar()
 
@@ -36,42 +32,25 @@ def load(name: str, device: str = "auto", dtype: str = "float32", seed: int = 0)
 
     ``seed`` draws the weights of an ``@untrained`` model. Raises ``InputError`` (one line: cause and fix)
     for a model that is not there, gated, broken, no causal decoder, or not run correctly block by block.
-    ``device`` may also be a device map, see ``placement``.
+    ``device`` may also be a device map, see ``engine.placement``.
     """
     if dtype not in DTYPES:
         raise InputError(f"unknown dtype {dtype!r}: use one of {', '.join(DTYPES)}")
-    target = None if placement.is_device_map(device) else torch_device(device)
+    target = None if placement.is_device_map(device) else placement.torch_device(device)
     source = find(name)
     config = _config(source)
     device_map = None if target else placement.device_map(device, _skeleton(config), DTYPES[dtype])
     tokenizer = _tokenizer(source, config)
     model = _untrained(config, seed) if source.untrained else _trained(source, config)
-    probe = _probe(config.get_text_config().vocab_size)
+    probe = checks.probe(config.get_text_config().vocab_size)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = _log_probabilities(model.eval(), probe)
-        _check_causal(source, model, probe, expected)
+        expected = checks.log_probabilities(model.eval(), probe)
+        checks.check_causal(source, model, probe, expected)
         bridge = _bridge(source, model, tokenizer)
-    _check_bridge(source, bridge, probe, expected)
+    checks.check_bridge(source, bridge, probe, expected)
     bridge = _placed(bridge, target or torch.device("cpu"), DTYPES[dtype])
     return placement.dispatch(bridge, device_map) if device_map else bridge
-
-
-def device_name(device: str) -> str:
-    """What ``device`` means on this machine."""
-    return device if placement.is_device_map(device) else str(torch_device(device))
-
-
-def torch_device(device: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU; raises ``InputError`` for one this machine lacks."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        if device.startswith("meta"):
-            raise RuntimeError("holds no values")
-        return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError):
-        raise InputError(f"device {device!r} is not available here: use cpu, or auto to choose") from None
 
 
 def count_parameters(source: Source) -> int:
@@ -91,30 +70,20 @@ def _config(source: Source):
         raise InputError(
             f"{source.name}: config.json cannot be used, download or save the model again ({reason(error)})"
         ) from None
-    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise InputError(f"{source.name} is a {config.model_type} model, not a causal decoder: choose a GPT-like one")
-    if config.get_text_config().num_hidden_layers < 1:
-        raise InputError(f"{source.name}: config.json says it has no layers; mend num_hidden_layers")
+    checks.check_config(source, config)
     return config
 
 
 def _tokenizer(source: Source, config):
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.folder)
-        ids = tokenizer(SENTENCE, add_special_tokens=False)["input_ids"]
-        decoded = tokenizer.decode(ids)
+        checks.check_tokenizer(source, tokenizer, config.get_text_config().vocab_size)
+    except InputError:
+        raise
     except Exception as error:  # tokenizers raise bare Exceptions
         raise InputError(
             f"{source.name}: the tokenizer does not load, save it into the folder ({reason(error)})"
         ) from None
-    if "".join(decoded.split()).lower() != "".join(SENTENCE.split()).lower():
-        raise InputError(f"{source.name}: the tokenizer does not give back a sentence; are its files in the folder?")
-    rows = config.get_text_config().vocab_size
-    if len(tokenizer) > rows:
-        raise InputError(
-            f"{source.name}: the tokenizer has {len(tokenizer)} ids, the embedding only {rows} rows; "
-            "use the tokenizer the model was trained with"
-        )
     return tokenizer
 
 
@@ -138,27 +107,8 @@ def _trained(source: Source, config):
         raise InputError(f"{source.name}: a weights file is damaged, download or save it again ({error})") from None
     except Exception as error:  # a quantised model asks for packages, a broken config for anything
         raise InputError(f"{source.name}: the weights do not load, save it again ({reason(error)})") from None
-    absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-    if absent:
-        raise InputError(
-            f"{source.name}: {len(absent)} parameters are not in the weights file (first: {absent[0]}); "
-            "save the whole causal language model, head included"
-        )
-    deeper = [name for name in report["unexpected_keys"] if _layer(name) >= config.get_text_config().num_hidden_layers]
-    if deeper:
-        raise InputError(
-            f"{source.name}: the weights file has more layers than config.json says; mend num_hidden_layers"
-        )
-    broken = [name for name, parameter in model.named_parameters() if not parameter.isfinite().all()]
-    if broken:
-        raise InputError(f"{source.name}: {broken[0]} has values that are not finite; download or save it again")
+    checks.check_weights(source, model, report)
     return model
-
-
-def _layer(name: str) -> int:
-    """The layer a parameter belongs to, by the first number in its name; -1 if there is none."""
-    numbers = re.findall(r"\.(\d+)\.", name)
-    return int(numbers[0]) if numbers else -1
 
 
 def _untrained(config, seed: int):
@@ -187,34 +137,3 @@ def _placed(bridge: TransformerBridge, device: torch.device, dtype: torch.dtype)
         if device.type != "cpu":
             bridge = bridge.to(device)
         return bridge if dtype == torch.float32 else bridge.to(dtype)
-
-
-def _probe(vocab_size: int) -> Tensor:
-    """Two different sequences of 16 tokens [2, 16] for the load check."""
-    return torch.randint(vocab_size, (2, 16), generator=torch.Generator().manual_seed(0))
-
-
-def _log_probabilities(model, tokens: Tensor) -> Tensor:
-    return model(tokens, use_cache=False).logits.log_softmax(-1)
-
-
-def _check_causal(source: Source, model, probe: Tensor, expected: Tensor) -> None:
-    """Changing the last token must not change what is predicted before it."""
-    changed = probe.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % expected.shape[-1]
-    difference = (_log_probabilities(model, changed) - expected).abs().amax(-1)
-    if difference[:, :-1].max() > TOLERANCE:
-        raise InputError(f"{source.name} looks ahead in the text, so it is no causal decoder: choose a GPT-like one")
-
-
-def _check_bridge(source: Source, bridge: TransformerBridge, probe: Tensor, expected: Tensor) -> None:
-    """Folded model and block-by-block run must both predict what the Hugging Face model predicts."""
-    folded = bridge(probe, use_cache=False).log_softmax(-1)
-    by_block = blocks.run_order(bridge, probe, range(bridge.cfg.n_layers)).log_softmax(-1)
-    for what, actual in (("after folding its norms", folded), ("run block by block", by_block)):
-        difference = (actual - expected).abs().max().item()
-        if not difference <= TOLERANCE:
-            raise InputError(
-                f"{source.name} ({bridge.cfg.architecture}) predicts differently {what} "
-                f"(log-probabilities off by {difference:.2g}): this architecture is not supported"
-            )

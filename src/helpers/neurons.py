@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import placement
+from helpers.engine import placement
 from helpers.errors import InputError
 
 SLUG = "prediction_suppression_neurons"

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import stats
-from helpers.batches import over_sequences
+from helpers.engine.batches import over_sequences
 from helpers.errors import InputError
 
 SLUG = "mlp_norm"

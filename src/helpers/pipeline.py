@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import options, paths, run_record, sources
+from helpers import paths
+from helpers.command import options, run_record
+from helpers.command.options import PROGRAM, slug_of
+from helpers.engine import sources
 from helpers.errors import InputError
-from helpers.options import PROGRAM, slug_of
 
 SUMMARIES = ("stages_of_inference",)  # notebooks that read the tables of the others
 
@@ -87,6 +89,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
     """Load and check one model and its text, save the tokens, and say what is to be run on it."""
     source = sources.find(model)
     from helpers import corpus, models  # these load torch: only after what is cheap to check is good
+    from helpers.engine import placement
 
     device = str(Path(chosen.device).absolute()) if chosen.device.endswith(".json") else chosen.device
     bridge = models.load(model, device, chosen.dtype, chosen.seed)
@@ -115,7 +118,7 @@ def plan(model: str, chosen: Namespace) -> list[Job]:
         "architecture": bridge.cfg.architecture,
         "n_layers": bridge.cfg.n_layers,
         "n_parameters": models.count_parameters(source),
-        "device": models.device_name(device),
+        "device": placement.device_name(device),
         "parameters": parameters,
         "files": source.file_hashes(),
         "tokens_sha256": hashlib.sha256(tokens.numpy().tobytes()).hexdigest(),
@@ -164,7 +167,7 @@ def _run_jobs(jobs: list[Job], everything: bool, refresh: bool) -> tuple[list[Jo
 
 def run_job(job: Job, refresh: bool = False) -> None:
     """Execute one notebook and record what it made. Raises ``InputError`` with notebook, cell and cause."""
-    from helpers import execution
+    from helpers.command import execution
 
     start = time.time()
     offline = not job.parameters["corpus"].startswith("hf:")
@@ -186,7 +189,7 @@ def run_job(job: Job, refresh: bool = False) -> None:
 
 def _refresh_introduction() -> None:
     """Rewrite the outputs of the notebook that makes no figure."""
-    from helpers import execution
+    from helpers.command import execution
 
     for notebook in paths.NOTEBOOKS.glob("00_*.ipynb"):
         executed = paths.results("pocket") / "notebooks" / notebook.name
@@ -198,7 +201,7 @@ def _tables_read(job: Job) -> list[Path]:
     """The tables of other experiments that the notebook puts together."""
     if job.slug not in SUMMARIES:
         return []
-    from helpers import stages
+    from helpers.judging import stages
 
     slugs = [module.SLUG for module in stages.EXPERIMENTS]
     folders = [paths.results(f"{job.model}{suffix}") for suffix in ("", sources.UNTRAINED)]
@@ -227,7 +230,7 @@ def _print_summary(jobs: list[Job], ran: list[Job]) -> None:
 
 def _judge_claims(models: list[str], seed: int) -> None:
     """Write and print what the tables say of the paper's claims."""
-    from helpers import claims, stages
+    from helpers.judging import claims, stages
 
     for model in models:
         claims.save(model, seed)

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from helpers import claims
 from helpers.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, curve
+from helpers.judging import claims
 
 PANELS = (  # experiment, column, intervention, label, stage the paper uses it for
     ("layer_lesion", "kl_nats", "drop", "KL when dropped [nats]", "robustness"),

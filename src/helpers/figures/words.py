@@ -4,8 +4,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from helpers.beyond.word_tasks import PART_OF_SPEECH, WORD_SENSE
 from helpers.figures.style import BLUE, GREEN, GREY, LENS_DEPTH, ORANGE, curve, panels
-from helpers.word_tasks import PART_OF_SPEECH, WORD_SENSE
 
 LINES = {
     "logistic": (BLUE, "-", "probe"),

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from helpers import attention, claims, lens, lesion, neurons, norms, paths, sources
+from helpers import attention, lens, lesion, neurons, norms, paths, tables
+from helpers.engine import sources
 from helpers.errors import InputError
-from helpers.evidence import Measures, Resampled
+from helpers.judging import claims
+from helpers.judging.evidence import Measures, Resampled
 
 SLUG = "stages_of_inference"
 EXPERIMENTS = (lesion, attention, lens, neurons, norms)
@@ -98,8 +100,8 @@ def require(model: str, experiment: str, seed: int = 0) -> list[Measures]:
 
 def tables_of(model: str) -> dict[str, pd.DataFrame]:
     """The tables of the five experiments that the model has, by experiment."""
-    files = {module.SLUG: paths.results(model) / f"{module.SLUG}.csv" for module in EXPERIMENTS}
-    return {slug: pd.read_csv(file) for slug, file in files.items() if file.exists()}
+    loaded = {module.SLUG: tables.load(module.SLUG, model) for module in EXPERIMENTS}
+    return {slug: table for slug, table in loaded.items() if table is not None}
 
 
 def models_with_tables() -> list[str]:

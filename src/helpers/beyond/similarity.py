@@ -16,7 +16,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import blocks, lesion
-from helpers.batches import auto_batch_size, device, in_parts
+from helpers.engine.batches import auto_batch_size, device, in_parts
 from helpers.errors import InputError
 
 SAMPLE = 1024

@@ -19,9 +19,9 @@ from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import paths
-from helpers.corpus import boundary_tokens
+from helpers import files, paths
 from helpers.errors import InputError
+from helpers.text.vocabulary import boundary_tokens
 
 TAGGED = paths.DATA / "parts_of_speech" / "sentences.jsonl"
 SENSES = paths.DATA / "senses" / "pairs.jsonl"
@@ -117,7 +117,9 @@ def _in_order(text: str, words: Sequence[str]) -> list[Span]:
 def _read(file: Path, fields: Sequence[str]) -> pd.DataFrame:
     """One JSON object a line, with at least ``fields``."""
     try:
-        records = [json.loads(line) for line in file.read_text(encoding="utf8").split("\n") if line.strip()]
+        records = [
+            json.loads(line) for line in files.reading(file).read_text(encoding="utf8").split("\n") if line.strip()
+        ]
         return pd.DataFrame([{field: record[field] for field in fields} for record in records], columns=list(fields))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: each line must be a JSON object with {', '.join(fields)} ({error})") from None

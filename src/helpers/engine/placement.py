@@ -31,6 +31,23 @@ def is_device_map(device: str) -> bool:
     return device in STRATEGIES or device.endswith(".json")
 
 
+def device_name(device: str) -> str:
+    """What ``device`` means on this machine."""
+    return device if is_device_map(device) else str(torch_device(device))
+
+
+def torch_device(device: str) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU; raises ``InputError`` for one this machine lacks."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        if device.startswith("meta"):
+            raise RuntimeError("holds no values")
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise InputError(f"device {device!r} is not available here: use cpu, or auto to choose") from None
+
+
 def device_map(device: str, model: Module, dtype: torch.dtype) -> DeviceMap:
     """The device map that ``device`` stands for: where each module of the Hugging Face ``model`` goes."""
     if device in STRATEGIES:

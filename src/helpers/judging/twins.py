@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import models, sources, stats
+from helpers import models, stats
+from helpers.engine import sources
 
 SEEDS = 3
 

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from helpers.vocabulary import word_spans
+from helpers.text.vocabulary import word_spans
 
 LETTERS = 4  # words shorter than this are left out
 BEFORE = 16  # tokens of the text before a word

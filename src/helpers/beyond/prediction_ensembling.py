@@ -19,8 +19,11 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import probes, readout, stats, token_classes, vocabulary
-from helpers.batches import over_sequences
+from helpers import stats
+from helpers.beyond import probes, token_classes
+from helpers.engine import readout
+from helpers.engine.batches import over_sequences
+from helpers.text import vocabulary
 
 SLUG = "prediction_ensembling"
 KEYS = ("class", "kind", "n_neurons", "n_positive", "n_passages")

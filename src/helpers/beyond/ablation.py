@@ -23,8 +23,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, neurons, readout, similarity, stats
-from helpers.batches import over_sequences
+from helpers import blocks, neurons, stats
+from helpers.beyond import similarity
+from helpers.engine import readout
+from helpers.engine.batches import over_sequences
 from helpers.errors import InputError
 
 WHAT = "ablation"

@@ -14,8 +14,8 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import stats
-from helpers.batches import over_sequences
-from helpers.vocabulary import word_spans
+from helpers.engine.batches import over_sequences
+from helpers.text.vocabulary import word_spans
 
 SLUG = "detokenization"
 PICKED = 0.1  # a head gathers if words get this much more of its attention than their matches

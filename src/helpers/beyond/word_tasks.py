@@ -24,9 +24,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import annotated_text, batches, lens, probes
-from helpers.annotated_text import MarkedText
+from helpers import lens
+from helpers.beyond import probes
+from helpers.engine import batches
 from helpers.errors import InputError
+from helpers.text import annotated_text
+from helpers.text.annotated_text import MarkedText
 
 PART_OF_SPEECH, WORD_SENSE = "part_of_speech", "word_sense"
 SIDES = ("first", "second")

@@ -16,8 +16,9 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import lens, neurons, readout
-from helpers.batches import over_sequences
+from helpers import lens, neurons
+from helpers.engine import readout
+from helpers.engine.batches import over_sequences
 
 CLASSES: dict[str, Callable[[str], bool]] = {
     "-ing": lambda text: text.endswith("ing"),

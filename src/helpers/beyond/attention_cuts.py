@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, readout
-from helpers.batches import over_sequences
+from helpers import blocks
+from helpers.engine import readout
+from helpers.engine.batches import over_sequences
 from helpers.errors import InputError
 
 SCOPES = ("layer", "up_to")

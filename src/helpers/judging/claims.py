@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from helpers import lesion, neurons, paths, published, tables, twins
-from helpers.evidence import BESIDE, STATISTICS, Measures, Resampled, lead_over_commonest
+from helpers import files, lesion, neurons, paths, tables
+from helpers.judging import published, twins
+from helpers.judging.evidence import BESIDE, STATISTICS, Measures, Resampled, lead_over_commonest
 
 SLUG = "claims"
 ACROSS = "_all"
@@ -51,7 +52,7 @@ class Claim:
 
 def read() -> list[Claim]:
     """The claims in the order of ``reference/claims.yaml``."""
-    content = yaml.safe_load((paths.REFERENCE / "claims.yaml").read_text(encoding="utf8"))
+    content = yaml.safe_load(files.reading(paths.REFERENCE / "claims.yaml").read_text(encoding="utf8"))
     return [Claim(name, **fields) for name, fields in content.items()]
 
 
@@ -149,13 +150,12 @@ def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
 
 def measures(model: str, slug: str, seed: int = 0) -> list[Measures]:
     """The experiment's measures, one set per seed of an untrained twin; empty where it has not been run."""
-    folder = paths.results(model)
-    detail, table = folder / f"{slug}.sequences.parquet", folder / f"{slug}.csv"
-    if slug == neurons.SLUG and table.exists():
-        return [Measures(pd.read_csv(table), seed)]
-    if not detail.exists():
+    if slug == neurons.SLUG:
+        table = tables.load(slug, model)
+        return [] if table is None else [Measures(table, seed)]
+    rows = tables.load_details(slug, model)
+    if rows is None:
         return []
-    rows = pd.read_parquet(detail)
     return [Measures(part, seed) for _, part in rows.groupby("seed")] if "seed" in rows else [Measures(rows, seed)]
 
 

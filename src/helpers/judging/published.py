@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from helpers import paths
-from helpers.sources import ALIASES
+from helpers import files, paths
+from helpers.engine.sources import ALIASES
 
 
 def local_attention(model: str) -> pd.DataFrame | None:
@@ -42,4 +42,4 @@ def _depths(n: int) -> list[float]:
 
 @cache
 def _curves() -> dict[str, Any]:
-    return json.loads((paths.REFERENCE / "authors_curves.json").read_text(encoding="utf8"))
+    return json.loads(files.reading(paths.REFERENCE / "authors_curves.json").read_text(encoding="utf8"))

@@ -19,9 +19,9 @@ from torch.nn.functional import normalize
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import lens, stats
-from helpers.batches import device, in_parts, rows_per_call
-from helpers.spelled_words import contexts, examples, words
-from helpers.vocabulary import word_spans
+from helpers.engine.batches import device, in_parts, rows_per_call
+from helpers.text.spelled_words import contexts, examples, words
+from helpers.text.vocabulary import word_spans
 
 MOST_PLACES = 2048
 TIE = 1e-5

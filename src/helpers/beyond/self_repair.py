@@ -15,8 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, lens, readout, residual_paths, similarity, stats
-from helpers.batches import over_sequences
+from helpers import blocks, lens, stats
+from helpers.beyond import residual_paths, similarity
+from helpers.engine import readout
+from helpers.engine.batches import over_sequences
 
 
 def sweep(

@@ -14,8 +14,10 @@ import pandas as pd
 from jaxtyping import Float, Shaped
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import claims, probes, stats
-from helpers.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task, parts_of_speech, word_senses
+from helpers import stats
+from helpers.beyond import probes
+from helpers.beyond.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task, parts_of_speech, word_senses
+from helpers.judging import claims
 
 SLUG = "feature_engineering"
 KEYS = ("layer", "task", "probe", "chance")

@@ -17,8 +17,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, lesion, readout, stats
-from helpers.batches import in_parts, over_sequences
+from helpers import blocks, lesion, stats
+from helpers.engine import readout
+from helpers.engine.batches import in_parts, over_sequences
 
 SLUG = "residual_paths"
 RATIOS = lesion.RATIOS

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import paths
-from helpers.tables import writing
+from helpers.files import writing
 
 PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "matplotlib", "seaborn", "papermill")
 

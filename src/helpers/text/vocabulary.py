@@ -1,4 +1,4 @@
-"""Tokens as text: what each id of the vocabulary spells, and which tokens of a sequence are one word.
+"""Tokens as text: what each id of the vocabulary spells, which tokens are one word, which stand between documents.
 
 A word is a run of tokens of letters alone, the first of which begins with a space. Byte-level and
 SentencePiece vocabularies mark that space differently; here it is always a space.
@@ -9,6 +9,8 @@ from functools import cache
 from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
+
+from helpers.errors import InputError
 
 SENTENCE_PIECE_SPACE = "▁"
 
@@ -36,6 +38,23 @@ def word_spans(texts: list[str], tokens: Int[Tensor, "pos"]) -> list[tuple[int, 
         if end < len(pieces) and not _goes_on(pieces[end]):
             spans.append((start, end - start))
     return spans
+
+
+def boundary_tokens(bridge: TransformerBridge) -> tuple[int, int]:
+    """BOS and EOS ids: the tokenizer's, else the config's; where there is no BOS, EOS stands in for it."""
+    tokenizer, config = bridge.tokenizer, bridge.original_model.config
+    bos = _first(tokenizer.bos_token_id, getattr(config, "bos_token_id", None))
+    eos = _first(tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
+    eos = _first(eos, bos)
+    if eos is None:
+        raise InputError("the model has neither a BOS nor an EOS token: name one in tokenizer_config.json")
+    return _first(bos, eos), eos
+
+
+def _first(*candidates: int | list[int] | None) -> int | None:
+    """The first candidate that is given; of a list of ids its first."""
+    given = next((candidate for candidate in candidates if candidate is not None), None)
+    return given[0] if isinstance(given, list) else given
 
 
 def _goes_on(piece: str) -> bool:

@@ -1,0 +1,1 @@
+"""How models are found, placed, run and read off; nothing here knows of an experiment."""

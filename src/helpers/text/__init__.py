@@ -1,0 +1,1 @@
+"""Text and words: documents read, tokens spelled, labelled sentences."""

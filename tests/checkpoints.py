@@ -8,7 +8,15 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPTNeoXConfig, LlamaConfig, PhiConfig, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    PhiConfig,
+    PreTrainedModel,
+    Qwen2Config,
+)
 
 LAYERS, WIDTH, CONTEXT, VOCABULARY = 4, 64, 128, 4096
 PADDED = VOCABULARY + 64  # some models have more embedding rows than their tokenizer has ids
@@ -45,7 +53,19 @@ def make_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:
                 parameter.mul_(6)
             else:
                 parameter.normal_(mean=0.0 if name.endswith("bias") else 1.0, std=0.3)
+    return save(model, folder)
+
+
+def save(model: PreTrainedModel, folder: Path) -> Path:
+    """Save a model with the bundled tokenizer."""
     model.save_pretrained(folder)
     for file in TOKENIZER.glob("tokenizer*"):
         shutil.copy(file, folder)
     return Path(folder)
+
+
+def some_tokens(n_sequences: int = 3, context: int = 9) -> torch.Tensor:
+    """Random tokens behind BOS [n_sequences, context], the same each time."""
+    tokens = torch.randint(VOCABULARY, (n_sequences, context), generator=torch.Generator().manual_seed(0))
+    tokens[:, 0] = 0
+    return tokens

@@ -1,33 +1,13 @@
-"""What all tests share: no network, output in a temporary folder, tiny checkpoints made once a session.
+"""Fixtures of all tests: tiny checkpoints made once a session, an output folder for every test.
 
-Nothing of `helpers` or Hugging Face is imported up here: the first must come after pytest has switched
-its run-time type checks on, the second after the environment below is set.
+Nothing of `helpers` is imported up here: it must come after pytest has switched its run-time type checks on.
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-import torch
-
-TEMPORARY_OUTPUT = pytest.StashKey[str]()
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "1"
-    torch.set_num_threads(1)  # the models are so small that threads would only wait for each other
-    if not os.environ.get("COMPANION_OUTPUT"):
-        os.environ["COMPANION_OUTPUT"] = config.stash[TEMPORARY_OUTPUT] = tempfile.mkdtemp(prefix="companion-")
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if TEMPORARY_OUTPUT in config.stash:
-        shutil.rmtree(config.stash[TEMPORARY_OUTPUT], ignore_errors=True)
-        del os.environ["COMPANION_OUTPUT"]
 
 
 class MadeOnce(dict):
@@ -58,10 +38,16 @@ def bridges(checkpoints: dict) -> dict:
     return MadeOnce(lambda kind: models.load("pocket" if kind == "pocket" else str(checkpoints[kind])))
 
 
-@pytest.fixture
-def drawing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """Figures are drawn without a window, saved below a temporary folder, and closed afterwards."""
+@pytest.fixture(autouse=True)
+def output(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Whatever a test writes goes to a folder of its own, and no other test finds it."""
     monkeypatch.setenv("COMPANION_OUTPUT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def drawing():
+    """Figures are drawn without a window and closed afterwards."""
     plt.switch_backend("agg")
     yield
     plt.close("all")

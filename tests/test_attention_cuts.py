@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from helpers import blocks, metrics
 from helpers.beyond import attention_cuts, detokenization
+from helpers.beyond.copied_places import CopiedPlaces
 from helpers.blocks import BlockInputs
 from helpers.engine import readout
 from helpers.errors import InputError
@@ -99,7 +100,7 @@ def test_many_places_are_cut_in_several_calls(bridges, monkeypatch):
     torch.testing.assert_close(changes(bridge), at_once, atol=1e-4, rtol=1e-4)
 
 
-PAIRS = pd.DataFrame([(0, 9, 3, 2), (0, 14, 9, 1), (2, 5, 7, 1)], columns=detokenization.PAIR)
+PAIRS = pd.DataFrame([(0, 9, 3, 2), (0, 14, 9, 1), (2, 5, 7, 1)], columns=detokenization.PAIR_COLUMNS)
 
 
 def test_the_sweep_means_words_minus_matches_per_sequence(bridges):
@@ -128,9 +129,9 @@ def test_a_text_without_words_gives_empty_cells(bridges):
 
 
 def test_a_boolean_mask_is_made_longer_as_well():
-    beside = attention_cuts.Beside(4, torch.tensor([2]), torch.tensor([1]), 3)
+    copied = CopiedPlaces(4, torch.tensor([2]), torch.tensor([1]), 3)
     text = torch.ones(4, 4, dtype=torch.bool).tril()[None, None]
-    found = beside.of(BlockInputs((text,), {"position_ids": torch.arange(4)[None], "other": None}))
+    found = copied.lengthen(BlockInputs((text,), {"position_ids": torch.arange(4)[None], "other": None}))
     assert found.kwargs["position_ids"].tolist() == [[0, 1, 2, 3, 2, 2, 2]]
     assert found.kwargs["other"] is None
     expected = [
@@ -157,14 +158,14 @@ def test_attention_that_takes_no_mask_is_refused(bridges, monkeypatch):
 
 
 def test_attention_in_which_copies_are_not_like_their_originals_is_refused(bridges, monkeypatch):
-    longer = attention_cuts.Beside.mask
+    longer = CopiedPlaces.mask
 
     def without_bos(self, text):
         mask = longer(self, text)
         mask[..., self.n_pos :, 0] = torch.finfo(mask.dtype).min
         return mask
 
-    monkeypatch.setattr(attention_cuts.Beside, "mask", without_bos)
+    monkeypatch.setattr(CopiedPlaces, "mask", without_bos)
     with pytest.raises(InputError, match="do not predict what their originals do") as refused:
         attention_cuts.sweep(bridges["neox_sequential"], TOKENS[None], PAIRS[:2])
     assert "\n" not in str(refused.value)

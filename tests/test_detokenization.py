@@ -51,7 +51,7 @@ def test_gathering_counts_the_tokens_before_a_place_and_no_others():
     assert found.tolist() == [[22 + 23], [17], [0]]
 
 
-WORDS = pd.DataFrame([(0, 4, 6, 2), (0, 8, 9, 1), (1, 5, 7, 1), (3, 8, 5, 3)], columns=detokenization.PAIR)
+WORDS = pd.DataFrame([(0, 4, 6, 2), (0, 8, 9, 1), (1, 5, 7, 1), (3, 8, 5, 3)], columns=detokenization.PAIR_COLUMNS)
 
 
 def planted(bridge, layer, head, pairs):

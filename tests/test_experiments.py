@@ -1,12 +1,11 @@
 """The five tables against `reference`, which computes every column slowly on the raw Hugging Face model."""
 
-import shutil
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, save
 from pandas.testing import assert_frame_equal
 from transformers import AutoModelForCausalLM
 
@@ -48,10 +47,7 @@ def saved(folder, into, edit=lambda model: None, **config):
     with torch.no_grad():
         model = AutoModelForCausalLM.from_pretrained(folder, **config)
         edit(model)
-    model.save_pretrained(into)
-    for file in folder.glob("tokenizer*"):
-        shutil.copy(file, into)
-    return into
+    return save(model, into)
 
 
 @pytest.mark.parametrize("slug", SWEEPS)

@@ -80,26 +80,28 @@ def test_what_marks_a_word_does_not_help_with_another():
 
 
 def test_shuffled_senses_stay_balanced_within_every_word():
-    said = feature_engineering.predict(senses_task([0, 0]))
-    shuffled = said[said["probe"] == "shuffled"]
+    answers = feature_engineering.predict(senses_task([0, 0]))
+    shuffled = answers[answers["probe"] == "shuffled"]
     assert (shuffled.groupby(["layer", "word"])["label"].value_counts() == PER_WORD / 2).all()
     by_row = shuffled.pivot(index="example", columns="layer", values="label")
-    assert (by_row[0] != by_row[1]).any() and (by_row[0] != said[said["probe"] == "cosine"].iloc[0]["label"]).any()
+    assert (by_row[0] != by_row[1]).any() and (
+        by_row[0] != answers[answers["probe"] == "cosine"].iloc[0]["label"]
+    ).any()
 
 
 @pytest.mark.parametrize("make", [tags_task, senses_task])
 def test_intervals_are_those_of_a_slow_bootstrap_over_words(make, monkeypatch):
     monkeypatch.setattr(stats, "RESAMPLES", 60)
     task = make([0.5, 1.0])
-    said = feature_engineering.predict(task, seed=3)
-    said = said[(said["probe"] == "logistic") & (said["layer"] == 1)].reset_index(drop=True)
-    table = feature_engineering.summarise(said, seed=3).iloc[0]
-    right, names = said["correct"].to_numpy() == 1, np.unique(task.words)
+    answers = feature_engineering.predict(task, seed=3)
+    answers = answers[(answers["probe"] == "logistic") & (answers["layer"] == 1)].reset_index(drop=True)
+    table = feature_engineering.summarise(answers, seed=3).iloc[0]
+    right, names = answers["correct"].to_numpy() == 1, np.unique(task.words)
     classes = sorted(set(task.labels))
     others = np.array([classes[classes.index(label) - 1] for label in task.labels])  # any wrong answer
     of_word = {name: np.flatnonzero(task.words == name) for name in names}
     if task.name == WORD_SENSE:
-        own = {name: roc_auc_score(task.labels[some], said["score"][some]) for name, some in of_word.items()}
+        own = {name: roc_auc_score(task.labels[some], answers["score"][some]) for name, some in of_word.items()}
     accuracies, aucs = [], []
     for draw in np.random.default_rng(3).integers(len(names), size=(60, len(names))):
         examples = np.concatenate([of_word[name] for name in names[draw]])
@@ -160,13 +162,14 @@ def test_a_probe_that_could_not_be_trained_leaves_empty_cells():
     assert len(table) == 4
 
 
+@pytest.mark.slow
 def test_the_bundled_model_on_the_bundled_sentences(bridges):
     """Rows 0 and up of both tasks: the embedding knows no sense, and a good deal of grammar."""
     data = annotated_text.tagged_sentences().head(60), annotated_text.sense_pairs()
-    said = feature_engineering.sweep(bridges["pocket"], *data, context=256)
-    for _, some in said[said["task"] == PART_OF_SPEECH].groupby(["layer", "probe"]):
+    answers = feature_engineering.sweep(bridges["pocket"], *data, context=256)
+    for _, some in answers[answers["task"] == PART_OF_SPEECH].groupby(["layer", "probe"]):
         assert some["correct"].notna().all()
-    table = feature_engineering.summarise(said).set_index(["task", "probe", "layer"])
+    table = feature_engineering.summarise(answers).set_index(["task", "probe", "layer"])
     for probe in ("logistic", "cosine"):
         embedding = table.loc[(WORD_SENSE, probe, 0)]
         assert embedding[["auc", "auc_low", "auc_high"]].tolist() == [0.5, 0.5, 0.5]
@@ -176,7 +179,6 @@ def test_the_bundled_model_on_the_bundled_sentences(bridges):
     assert set(table.index.get_level_values("layer")) == set(range(last + 1))
 
 
-@pytest.mark.filterwarnings("error")
 def test_the_figure_shows_the_table_and_the_twin_in_grey():
     plt.switch_backend("agg")
     table, twin = (

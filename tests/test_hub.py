@@ -31,6 +31,7 @@ for name in sys.argv[1:]:
         answers[name] = {"refusal": str(error)}
 print(json.dumps(answers))
 """
+pytestmark = pytest.mark.slow
 ONLINE = [
     "acme/tiny",
     "acme/tiny@step1",

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch.nn.functional import cosine_similarity
 
 from helpers.beyond import inner_lexicon
 from helpers.corpus import windows
+from helpers.engine import streams
 from helpers.text import spelled_words
 from helpers.text.vocabulary import token_texts
 
@@ -77,13 +77,13 @@ def test_examples_are_first_occurrences_in_different_sequences(bridges):
 
 
 def plant(monkeypatch, residuals):
-    """Let the model's residual stream be ``residuals(sequence, pos)``, of shape layer x d_model."""
+    """Let the rows of the residual stream of a sequence be ``residuals(sequence)``, row x pos x d_model."""
 
-    def read(_bridge, rows, where):
-        places = torch.stack([residuals(row) for row in rows], dim=1)  # (layer, row, pos, d_model)
-        return places[:, *where]
+    def at_places(_bridge, sequences, sequence, position):
+        everywhere = torch.stack([residuals(tokens) for tokens in sequences], dim=1)  # (row, sequence, pos, d_model)
+        return everywhere[:, sequence, position]
 
-    monkeypatch.setattr(inner_lexicon, "_read", read)
+    monkeypatch.setattr(streams, "at_places", at_places)
 
 
 def test_words_with_the_same_last_piece_are_told_apart_from_the_layer_where_the_first_arrives(bridges, monkeypatch):
@@ -119,37 +119,6 @@ def test_without_anything_gathered_only_chance_is_left_in_a_model_without_positi
     assert table["neighbour"][2] > table["neighbour_chance"][2] + 0.3
 
 
-def test_the_nearest_neighbour_is_the_one_a_loop_finds():
-    generator = torch.Generator().manual_seed(0)
-    residual, reference = torch.randn(6, 5, generator=generator) + 3, torch.randn(9, 5, generator=generator) + 3
-    allowed = torch.rand(6, 9, generator=generator) < 0.7
-    right = allowed & (torch.rand(6, 9, generator=generator) < 0.5)
-    found = inner_lexicon.by_neighbour(residual, reference, allowed, right)
-    mean = reference.mean(0)
-    for word in range(6):
-        places = [place for place in range(9) if allowed[word, place]]
-        near = max(places, key=lambda at: cosine_similarity(residual[word] - mean, reference[at] - mean, dim=0).item())
-        assert found["neighbour"][word].item() == float(right[word, near])
-        assert found["neighbour_chance"][word].item() == pytest.approx(right[word, places].float().mean().item())
-
-
-def test_equally_near_ones_count_in_part():
-    reference = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0], [-3.0, 0.0]])
-    right = torch.tensor([[True, False, False, True]])
-    found = inner_lexicon.by_neighbour(torch.tensor([[2.0, 0.0]]), reference, torch.ones_like(right), right)
-    assert found["neighbour"].item() == pytest.approx(1 / 3)
-
-
-def test_embeddings_are_ranked_by_cosine_not_by_length():
-    embeddings = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 50.0]])
-    residual = torch.tensor([[2.0, 0.1], [1.0, 0.8], [1.0, 0.3]])
-    is_word = torch.tensor([[True, False, False], [False, True, False], [False, False, True]])
-    found = inner_lexicon.by_embedding(residual, embeddings, is_word)
-    assert found["embedding"].tolist() == [1, 1, 0]
-    assert found["embedding_rank"].tolist() == [0, 0, 1]
-    assert found["embedding_chance"].tolist() == pytest.approx([1 / 3] * 3)
-
-
 def test_a_spelled_word_is_recognised_from_the_layer_where_it_is_put_together(bridges, monkeypatch):
     """A residual that is its own token's embedding, and from layer 3 on that of the word its pieces spell."""
     bridge = bridges["neox_sequential"]
@@ -178,19 +147,6 @@ def test_a_spelled_word_is_recognised_from_the_layer_where_it_is_put_together(br
         assert table.loc["gain", measure].tolist() == pytest.approx(gain.tolist())
     assert table.loc[("spelled", 4), "embedding_rank"] == 0 < table.loc[("spelled", 0), "embedding_rank"]
     assert any(end in whole for end in ends)
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "phi", "llama"])
-def test_the_real_last_residual_is_read_at_every_depth(kind, bridges):
-    bridge = bridges[kind]
-    rows = torch.arange(30).reshape(3, 10)
-    found = inner_lexicon.last_residuals(bridge, rows)
-    assert found.shape == (5, 3, bridge.cfg.d_model)
-    for layer in range(4):
-        entering = bridge(rows, stop_at_layer=layer, use_cache=False)[:, -1]
-        torch.testing.assert_close(found[layer], entering, atol=1e-5, rtol=1e-5)
-    at = torch.tensor([0, 0, 2]), torch.tensor([3, 9, 5])
-    torch.testing.assert_close(inner_lexicon._residuals_at(bridge, rows, *at)[:, 1], found[:, 0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "qwen2"])

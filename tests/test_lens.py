@@ -8,7 +8,7 @@ from checkpoints import KINDS
 
 import reference
 from helpers import lens
-from helpers.engine import readout
+from helpers.engine import readout, streams
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_at_the_final_scale_every_row_is_divided_by_the_final_residuals_scale(ki
     bridge = bridges[kind]
     tokens, table = swept(kind, bridge)
     residuals = [bridge(tokens, stop_at_layer=layer, use_cache=False) for layer in range(bridge.cfg.n_layers)]
-    finals = final_residual(bridge, tokens)
+    finals = streams.final_residual(bridge, tokens)
     for sequence in range(len(tokens)):
         for layer, residual in enumerate(residuals):
             row = table.loc[sequence, layer]
@@ -87,33 +87,10 @@ def test_at_the_final_scale_every_row_is_divided_by_the_final_residuals_scale(ki
             assert row["entropy_bits_final_scale"] == pytest.approx(sum(entropies) / len(entropies), abs=1e-5)
 
 
-def final_residual(bridge, tokens) -> torch.Tensor:
-    seen = []
-    hook = (f"blocks.{bridge.cfg.n_layers - 1}.hook_out", lambda residual, hook: seen.append(residual))
-    bridge.run_with_hooks(tokens, fwd_hooks=[hook], return_type=None, use_cache=False)
-    return seen[0]
-
-
 def at_scale_of(residual: torch.Tensor, final: torch.Tensor, bridge) -> torch.Tensor:
     """Log-probabilities of one position; a loaded LayerNorm model's residuals are centred already."""
     scale = math.sqrt(sum(x * x for x in final.tolist()) / len(final) + bridge.cfg.eps)
     return (residual.double() / scale @ bridge.W_U.double()).log_softmax(-1)
-
-
-@pytest.mark.parametrize("size", [1, 1e-3])  # the norm's epsilon shows in the smaller one
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_scale_is_what_the_final_norm_divides_by(kind, size, bridges):
-    bridge = bridges[kind]
-    residual = size * (torch.randn(2, 5, bridge.cfg.d_model, generator=torch.Generator().manual_seed(0)) + 0.5)
-    normed = lens.centred(bridge, residual) / lens.norm_scale(bridge, residual)
-    expected = bridge.ln_final(residual)  # its weights are folded into the unembedding
-    torch.testing.assert_close(normed, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_only_layer_norm_takes_the_mean_off(bridges):
-    residual = torch.tensor([[1.0, 2.0, 3.0]])
-    assert lens.centred(bridges["neox_sequential"], residual).tolist() == [[-1, 0, 1]]
-    assert lens.centred(bridges["llama"], residual).tolist() == [[1, 2, 3]]
 
 
 def test_a_row_is_compared_with_the_final_prediction_not_the_other_way_round(swept, bridges):
@@ -129,7 +106,7 @@ def test_a_row_is_compared_with_the_final_prediction_not_the_other_way_round(swe
 def test_the_rows_can_be_read_one_residual_at_a_time(bridges):
     """`Lens` as the notebook uses it: the model's own residual has KL 0 to itself."""
     bridge, tokens = bridges["gpt2"], torch.arange(16).reshape(2, 8)
-    final = final_residual(bridge, tokens)
+    final = streams.final_residual(bridge, tokens)
     row, measures = lens.Lens.of(bridge, final, readout.labels(tokens)).row(final)
     assert row.top1.shape == (2, 6)
     assert measures["kl_nats"].max() < 1e-5

@@ -2,17 +2,11 @@
 
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, save, some_tokens
 from transformers import AutoModelForCausalLM
 
 from helpers import blocks, lesion, models
-from helpers.engine import readout
-
-
-def some_tokens(n_sequences: int = 3, context: int = 9) -> torch.Tensor:
-    tokens = torch.randint(4096, (n_sequences, context), generator=torch.Generator().manual_seed(0))
-    tokens[:, 0] = 0
-    return tokens
+from helpers.engine import readout, streams
 
 
 def orders(n_layers: int) -> dict[str, list[int]]:
@@ -54,7 +48,7 @@ def test_dropping_by_hooks_gives_the_same_predictions(kind, bridges):
 def test_a_sweep_runs_n_squared_blocks_and_reads_2_n_streams_per_sequence(rows_per_call, bridges, monkeypatch):
     bridge, tokens = bridges["neox_sequential"], some_tokens()
     n_layers, n_sequences = bridge.cfg.n_layers, len(tokens)
-    monkeypatch.setattr(lesion, "rows_per_call", lambda *_: rows_per_call)
+    monkeypatch.setattr(streams, "rows_per_call", lambda *_: rows_per_call)
     inputs = blocks.record_inputs(bridge, tokens)
     monkeypatch.setattr(blocks, "record_inputs", lambda *_: inputs)
     block_rows, read_rows = [], []
@@ -80,7 +74,7 @@ def test_a_layer_that_writes_nothing_is_not_missed(checkpoints, tmp_path):
         for module in (model.transformer.h[1].attn.c_proj, model.transformer.h[1].mlp.c_proj):
             module.weight.zero_()
             module.bias.zero_()
-    save(model, checkpoints["gpt2"], tmp_path)
+    save(model, tmp_path)
     sequences = lesion.sweep(models.load(str(tmp_path)), some_tokens())
     harmless = {(1, "drop"), (0, "swap"), (1, "swap")}
     for (layer, intervention), rows in sequences.groupby(["layer", "intervention"]):
@@ -94,7 +88,7 @@ def test_a_layer_that_writes_nothing_is_not_missed(checkpoints, tmp_path):
 
 def test_a_one_layer_model_has_one_drop_and_no_swap(checkpoints, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(checkpoints["llama"], num_hidden_layers=1)
-    save(model, checkpoints["llama"], tmp_path)
+    save(model, tmp_path)
     bridge, tokens = models.load(str(tmp_path)), some_tokens(context=8)
     sequences = lesion.sweep(bridge, tokens)
     assert sequences[["sequence", "layer", "intervention"]].values.tolist() == [[n, 0, "drop"] for n in range(3)]
@@ -140,14 +134,7 @@ def test_in_half_precision_a_lesion_of_nothing_has_kl_0(dtype, checkpoints, tmp_
         model = AutoModelForCausalLM.from_pretrained(checkpoints["llama"])
         model.model.layers[1].self_attn.o_proj.weight.zero_()
         model.model.layers[1].mlp.down_proj.weight.zero_()
-    save(model, checkpoints["llama"], tmp_path)
+    save(model, tmp_path)
     sequences = lesion.sweep(models.load(str(tmp_path), dtype=dtype), some_tokens())
     assert sequences[(sequences["layer"] == 1) & (sequences["intervention"] == "drop")]["kl_nats"].max() < 1e-5
     assert sequences[sequences["layer"] == 2]["kl_nats"].min() > 1e-3
-
-
-def save(model, source, folder) -> None:
-    """Save an edited model with the tokenizer of its source."""
-    model.save_pretrained(folder)
-    for file in source.glob("tokenizer*"):
-        (folder / file.name).write_bytes(file.read_bytes())

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helpers import paths
-from helpers.command import options
+from helpers.command import presets
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EXPERIMENTS = [path for path in NOTEBOOKS if not path.name.startswith("00")]
@@ -72,12 +72,12 @@ def test_links_between_notebooks_and_to_figures_lead_somewhere(path):
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_the_parameters_are_the_options_and_default_to_the_pocket_preset(path):
-    preset = options.read_preset("pocket")
+    preset = presets.read("pocket")
     (preset["model"],) = preset.pop("models")
     assert parameters(path) == preset
 
 
 def test_every_preset_names_what_it_must_and_nothing_else():
     for path in paths.PRESETS.glob("*.yaml"):
-        assert options.read_preset(path.stem)["models"], path
+        assert presets.read(path.stem)["models"], path
         assert yaml.safe_load(path.read_text())

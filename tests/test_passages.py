@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from helpers import metrics, models, paths
+from helpers import metrics, paths
 
 REGISTERS = ("narrative", "letters", "dialogue", "description", "instructions")
 
@@ -19,8 +19,8 @@ def passages() -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def pocket():
-    return models.load("pocket")
+def pocket(bridges):
+    return bridges["pocket"]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 from checkpoints import KINDS
 
 from helpers import attention, lens, lesion, models, neurons, norms
-from helpers.engine import batches, placement
+from helpers.engine import batches, offloading, placement
 from helpers.errors import InputError
 
 LAYERS = {"gpt2": "transformer.h", "gpt2_untied": "transformer.h", "phi": "model.layers", "llama": "model.layers"}
@@ -69,9 +69,9 @@ def test_a_block_is_let_go_also_when_it_fails(dispatched):
 
 
 def test_a_disk_block_is_a_file_and_not_memory(dispatched):
-    stores = [placement._STORES[block] for block in dispatched("llama").blocks]
+    stores = [offloading._STORES[block] for block in dispatched("llama").blocks]
     assert [store.values is None for store in stores] == [False, True, False, False]
-    assert stores[1]._file.stat().st_size > 1000
+    assert stores[1].file.stat().st_size > 1000
 
 
 @pytest.mark.parametrize("strategy", placement.STRATEGIES)

@@ -10,8 +10,9 @@ import torch
 from checkpoints import KINDS, LAYERS
 from sklearn.metrics import roc_auc_score
 
-from helpers.beyond import prediction_ensembling, probes, token_classes
-from helpers.beyond.prediction_ensembling import activations, judge, sweep
+from helpers.beyond import ensembles, probes, token_classes
+from helpers.beyond.ensembles import activations
+from helpers.beyond.prediction_ensembling import judge, sweep
 from helpers.engine import readout
 from helpers.text import vocabulary
 
@@ -29,8 +30,8 @@ def planted(n_copies: int, separation: float = 0.8, seed: int = 0):
 
 
 def auc_of(features, positive, passages) -> float:
-    said = probes.predictions(features, positive, passages, strength=1 / features.shape[1])
-    return judge([said], positive, passages)["auc"][0, 0]
+    answers = probes.predictions(features, positive, passages, strength=1 / features.shape[1])
+    return judge([answers], positive, passages)["auc"].estimate[0]
 
 
 @pytest.mark.parametrize("n_copies", [1, 4, 16])
@@ -51,22 +52,22 @@ def test_copies_that_share_their_noise_add_nothing():
 def test_the_auc_is_that_of_each_passage_and_its_interval_is_over_passages():
     features, positive, passages = planted(1)
     positive[passages == 3] = False
-    said = pd.DataFrame({"score": features[:, 0], "correct": (features[:, 0] > 0.4) == positive})
-    found = judge([said], positive, passages, seed=5)
+    answers = pd.DataFrame({"score": features[:, 0], "correct": (features[:, 0] > 0.4) == positive})
+    judged = judge([answers], positive, passages, seed=5)
     each = {p: roc_auc_score(positive[passages == p], features[passages == p, 0]) for p in range(N_PASSAGES) if p != 3}
-    assert found["auc"][0, 0] == pytest.approx(np.mean(list(each.values())))
-    recalls = [said["correct"][positive == label].mean() for label in (True, False)]
-    assert found["balanced_accuracy"][0, 0] == pytest.approx(np.mean(recalls))
+    assert judged["auc"].estimate[0] == pytest.approx(np.mean(list(each.values())))
+    recalls = [answers["correct"][positive == label].mean() for label in (True, False)]
+    assert judged["balanced_accuracy"].estimate[0] == pytest.approx(np.mean(recalls))
     draw = np.random.default_rng(5).integers(N_PASSAGES, size=(1000, N_PASSAGES))[7]
-    assert found["auc"][8, 0] == pytest.approx(np.mean([each[p] for p in draw if p != 3]))
+    assert judged["auc"].draws[7, 0] == pytest.approx(np.mean([each[p] for p in draw if p != 3]))
 
 
 def test_draws_are_judged_side_by_side():
     features, positive, passages = planted(1)
     draws = [pd.DataFrame({"score": sign * features[:, 0], "correct": positive}) for sign in (1, -1)]
-    found = judge(draws, positive, passages)["auc"]
-    assert found[:, 0] + found[:, 1] == pytest.approx(1)
-    assert found[0, 0] > 0.6
+    auc = judge(draws, positive, passages)["auc"]
+    assert auc.draws.sum(1) == pytest.approx(1)
+    assert auc.estimate[0] > 0.6 and auc.estimate.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -108,7 +109,7 @@ def test_every_class_has_its_rows_and_one_that_is_too_rare_is_skipped(kind, brid
     assert set(asked["class"]) == {"-ing"} and set(skipped["class"]) == {"-ed", "capital", "sentence end"}
     assert skipped["auc"].isna().all() and (skipped["n_positive"] < 100).all()
     by_kind = asked.groupby("kind")["n_neurons"].apply(list).to_dict()
-    sizes = list(prediction_ensembling.SIZES)
+    sizes = list(ensembles.SIZES)
     assert by_kind == {"top": sizes, "random": sizes, "layer": [bridge.cfg.d_mlp], "model": [0]}
     measured = asked[["auc", "balanced_accuracy"]].to_numpy()
     assert ((measured > 0.3) & (measured < 0.7)).all()  # random labels, random weights
@@ -146,7 +147,7 @@ def test_a_signal_planted_in_the_best_neurons_is_found_there_and_not_in_random_o
         speaks = [pair in speaking for pair in zip(chosen["layer"], chosen["neuron"], strict=True)]
         return (noise + np.outer(positive, speaks)).astype(np.float32)
 
-    monkeypatch.setattr(prediction_ensembling, "activations", planted)
+    monkeypatch.setattr(ensembles, "activations", planted)
     table = sweep(bridge, tokens, documents, kinds=("top", "random")).set_index(["class", "kind", "n_neurons"])
     table = table.loc["-ing"]
     top = table.loc["top", "auc"]
@@ -183,7 +184,7 @@ def test_short_texts_of_one_passage_are_skipped_without_a_verdict(bridges):
 
 
 def test_the_fullest_layer_is_one_of_the_model(bridges, text, monkeypatch):
-    monkeypatch.setattr(prediction_ensembling, "activations", lambda bridge, tokens, chosen, size: recorded(chosen))
+    monkeypatch.setattr(ensembles, "activations", lambda bridge, tokens, chosen, size: recorded(chosen))
     layers = []
 
     def recorded(chosen):

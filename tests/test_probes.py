@@ -22,12 +22,12 @@ def planted(strength: float, n_classes: int = 2, seed: int = 0):
 
 
 def scores(features, labels, groups) -> pd.DataFrame:
-    """What is said of each fold, judged by scikit-learn: ``balanced_accuracy`` and, for two classes, ``auc``."""
-    said = probes.predictions(features, labels, groups)
+    """The answers on each fold, judged by scikit-learn: ``balanced_accuracy`` and, for two classes, ``auc``."""
+    answers = probes.predictions(features, labels, groups)
     rows = []
     for _, test in GroupKFold(probes.FOLDS).split(features, labels, groups):
-        recalls = [said["correct"][test][labels[test] == label].mean() for label in np.unique(labels)]
-        auc = roc_auc_score(labels[test], said["score"][test]) if len(recalls) == 2 else np.nan
+        recalls = [answers["correct"][test][labels[test] == label].mean() for label in np.unique(labels)]
+        auc = roc_auc_score(labels[test], answers["score"][test]) if len(recalls) == 2 else np.nan
         rows.append({"balanced_accuracy": np.mean(recalls), "auc": auc})
     return pd.DataFrame(rows)
 
@@ -73,15 +73,15 @@ def test_the_auc_counts_pairs_in_the_right_order():
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_every_example_is_judged_by_a_probe_that_has_not_seen_its_group(n_classes):
     features, labels, groups = planted(1, n_classes)
-    said = probes.predictions(features, labels, groups)
+    answers = probes.predictions(features, labels, groups)
     for train, test in GroupKFold(probes.FOLDS).split(features, labels, groups):
         mean, spread = features[train].mean(0), features[train].std(0)
         plain = LogisticRegression(class_weight="balanced").fit((features[train] - mean) / spread, labels[train])
         standardised = (features[test] - mean) / spread
-        assert said["correct"][test].tolist() == (plain.predict(standardised) == labels[test]).tolist()
+        assert answers["correct"][test].tolist() == (plain.predict(standardised) == labels[test]).tolist()
         if n_classes == 2:
-            assert said["score"][test].tolist() == pytest.approx(plain.decision_function(standardised).tolist())
-    assert said["score"].isna().all() == (n_classes > 2)
+            assert answers["score"][test].tolist() == pytest.approx(plain.decision_function(standardised).tolist())
+    assert answers["score"].isna().all() == (n_classes > 2)
 
 
 def test_no_prediction_without_enough_groups_or_classes():

@@ -1,6 +1,7 @@
 """The chunked readout must equal the plain computation from all logits at once."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from largest import largest_bytes
 
 from helpers import models
 from helpers.engine import readout
+from helpers.engine.predictions import reduce
 
 D_MODEL, VOCABULARY = 16, 97
 
@@ -19,7 +21,11 @@ def random(*shape: int, seed: int, scale: float = 1.0) -> torch.Tensor:
 @pytest.fixture(params=["no bias", "bias"])
 def unembedding(request) -> readout.Unembedding:
     full = readout.Unembedding(random(D_MODEL, VOCABULARY, seed=1), random(VOCABULARY, seed=2))
-    return full if request.param == "bias" else full.without_bias()
+    return full if request.param == "bias" else without_bias(full)
+
+
+def without_bias(unembedding: readout.Unembedding) -> readout.Unembedding:
+    return replace(unembedding, bias=torch.zeros_like(unembedding.bias))
 
 
 @pytest.fixture
@@ -70,17 +76,34 @@ def test_a_reference_holds_the_same_predictions_as_a_reading(unembedding, hidden
         assert torch.equal(getattr(reference, name), values)
 
 
+def test_a_reference_without_bias_is_that_of_an_unembedding_that_has_none(unembedding, hidden, other, labels):
+    reference, expected = (
+        each.reference(hidden, labels, with_bias=False) for each in (unembedding, without_bias(unembedding))
+    )
+    for name, values in vars(expected.predictions).items():
+        assert torch.equal(getattr(reference.predictions, name), values)
+    read = without_bias(unembedding).read(other, labels)
+    torch.testing.assert_close(reference.kl_divergence(other, read), expected.kl_divergence(other, read))
+
+
+def test_reducing_leaves_the_logits_as_they_were():
+    logits = random(5, VOCABULARY, seed=9)
+    before = logits.clone()
+    reduce(logits, torch.zeros(5, dtype=torch.int64))
+    assert torch.equal(logits, before)
+
+
 @pytest.mark.parametrize("rows", [1, 4, 1000])
 def test_reading_twice_is_reading_once_and_once_more_scaled_and_without_bias(
     rows, unembedding, hidden, labels, monkeypatch
 ):
     monkeypatch.setattr(readout, "CHUNK_ROWS", rows)
     monkeypatch.setattr(readout, "CHUNK_ELEMENTS", 1)
-    monkeypatch.setattr(readout, "BLOCK_ELEMENTS", 2 * VOCABULARY)
+    monkeypatch.setattr(readout, "CACHE_ELEMENTS", 2 * VOCABULARY)
     factor = random(3, 7, seed=6).exp()
     own, scaled = unembedding.read_twice(hidden, factor, labels)
     once = unembedding.read(hidden, labels)
-    once_more = unembedding.without_bias().read(hidden * factor[..., None], labels)
+    once_more = without_bias(unembedding).read(hidden * factor[..., None], labels)
     assert (factor - 1).abs().min() > 0.01
     for name in vars(once):
         torch.testing.assert_close(getattr(own, name), getattr(once, name), rtol=1e-5, atol=1e-5)
@@ -99,7 +122,7 @@ def test_kl_is_0_against_itself_and_never_negative(unembedding, hidden, labels):
 
 def test_logits_far_from_0_do_not_overflow(hidden, labels):
     far = readout.Unembedding(random(D_MODEL, VOCABULARY, seed=1), torch.full((VOCABULARY,), 1000.0))
-    near = far.without_bias()
+    near = without_bias(far)
     torch.testing.assert_close(
         far.read(hidden, labels).loss_nats, near.read(hidden, labels).loss_nats, atol=1e-3, rtol=0
     )
@@ -126,6 +149,14 @@ def test_two_models_are_compared_by_their_own_predictions(unembedding, hidden, o
     p, q = log_probabilities(unembedding, hidden), log_probabilities(second, other)
     kl = unembedding.kl_divergence(hidden, second, other)
     torch.testing.assert_close(kl, (p.exp() * (p - q)).sum(-1), check_dtype=False, rtol=1e-5, atol=1e-5)
+
+
+def test_an_unembedding_compares_two_readings_of_its_own(unembedding, hidden, other):
+    p, q = log_probabilities(unembedding, hidden), log_probabilities(unembedding, other)
+    expected = (p.exp() * (p - q)).sum(-1)
+    assert expected.min() > 0.1
+    kl = unembedding.kl_divergence(hidden, unembedding, other)
+    torch.testing.assert_close(kl, expected, check_dtype=False, rtol=1e-5, atol=1e-5)
 
 
 def test_bos_and_the_last_position_are_not_counted_and_labels_follow_their_position():

@@ -5,18 +5,13 @@ from itertools import combinations
 import pandas as pd
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, save, some_tokens
 from transformers import AutoModelForCausalLM
 
 from helpers import blocks, lens, lesion, models, stats
 from helpers.beyond import residual_paths
+from helpers.engine import streams
 from reference import RawModel, kl, predicting
-
-
-def some_tokens(n_sequences: int = 3, context: int = 9) -> torch.Tensor:
-    tokens = torch.randint(4096, (n_sequences, context), generator=torch.Generator().manual_seed(0))
-    tokens[:, 0] = 0
-    return tokens
 
 
 def subsets(n_layers: int) -> list[tuple[int, ...]]:
@@ -89,7 +84,7 @@ def test_all_runs_cost_a_sixth_of_n_cubed_blocks(rows_per_call, bridges, monkeyp
     bridge, tokens = bridges["pocket"], some_tokens(n_sequences=1)
     n_layers, calls = bridge.cfg.n_layers, []
     inputs = blocks.record_inputs(bridge, tokens)
-    monkeypatch.setattr(lesion, "rows_per_call", lambda *_: rows_per_call)
+    monkeypatch.setattr(streams, "rows_per_call", lambda *_: rows_per_call)
     handles = [
         block.register_forward_hook(lambda module, args, out: calls.append(len(args[0]))) for block in bridge.blocks
     ]
@@ -178,7 +173,7 @@ def test_silent_layers_can_be_deleted_together(checkpoints, tmp_path):
         for layer in (1, 2):
             model.model.layers[layer].self_attn.o_proj.weight.zero_()
             model.model.layers[layer].mlp.down_proj.weight.zero_()
-    save(model, checkpoints["llama"], tmp_path)
+    save(model, tmp_path)
     bridge = models.load(str(tmp_path))
     for deleted, rows in runs_by_name(bridge).items():
         if set(deleted) <= {1, 2}:
@@ -190,7 +185,7 @@ def test_silent_layers_can_be_deleted_together(checkpoints, tmp_path):
 
 def test_a_one_layer_model_in_a_short_context_has_one_run(checkpoints, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(checkpoints["llama"], num_hidden_layers=1)
-    save(model, checkpoints["llama"], tmp_path)
+    save(model, tmp_path)
     bridge, tokens = models.load(str(tmp_path)), some_tokens(context=8)
     runs = residual_paths.sweep(bridge, tokens, residual_paths.contiguous_runs(1))
     assert runs[["start", "length", "sequence"]].values.tolist() == [[0, 1, n] for n in range(3)]
@@ -203,10 +198,3 @@ def runs_by_name(bridge) -> dict:
     runs = residual_paths.contiguous_runs(bridge.cfg.n_layers)
     table = residual_paths.sweep(bridge, some_tokens(), runs)
     return {tuple(range(s, s + n)): rows for (s, n), rows in table.groupby(["start", "length"])}
-
-
-def save(model, source, folder) -> None:
-    """Save an edited model with the tokenizer of its source."""
-    model.save_pretrained(folder)
-    for file in source.glob("tokenizer*"):
-        (folder / file.name).write_bytes(file.read_bytes())

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
@@ -15,14 +17,38 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from helpers import paths, pipeline
-from helpers.command import options, run_record
+from helpers import models, paths, pipeline
+from helpers.command import jobs, options, presets
+from helpers.engine import sources
 from helpers.errors import InputError
-from helpers.judging import stages
+from helpers.judging import runs
 
 SLUGS = [options.slug_of(notebook) for notebook in options.experiment_notebooks()]
-BY_LAYER = [module.SLUG for module in stages.EXPERIMENTS]
+BY_LAYER = runs.SLUGS
 SMALL = ["--tokens", "256", "--context", "64"]
+OF_WORDS = {"feature_engineering"}
+READERS = {  # which notebooks read a file of data/ or reference/, on a corpus of one's own; the other files nobody
+    "data/senses/pairs.jsonl": OF_WORDS,
+    "data/parts_of_speech/sentences.jsonl": OF_WORDS,
+    "reference/claims.yaml": {
+        "layer_lesion",
+        "local_attention",
+        "logit_lens",
+        "prediction_suppression_neurons",
+        "mlp_norm",
+        "stages_of_inference",
+    },
+    "reference/authors_curves.json": {
+        "local_attention",
+        "logit_lens",
+        "prediction_suppression_neurons",
+        "stages_of_inference",
+    },
+}
+WRITTEN_BY_NOTEBOOKS = (".csv", ".parquet", ".png", ".svg")
+WITHOUT_TEXT = {"prediction_suppression_neurons", "stages_of_inference", *OF_WORDS}
+READ_ONLY = sorted(path for folder in (paths.DATA, paths.REFERENCE) for path in folder.rglob("*") if path.is_file())
+PASSAGES = sorted(paths.PASSAGES.glob("*.jsonl"))
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +73,15 @@ def finished(checkpoint, text, tmp_path_factory) -> Path:
     return output
 
 
+@pytest.fixture(scope="module")
+def on_the_passages(checkpoint, tmp_path_factory) -> Path:
+    """The output folder of two experiments on the bundled passages, one of which leaves the corpus aside."""
+    output = tmp_path_factory.mktemp("on_the_passages")
+    result = command_line(*_bundled(checkpoint), "--output", str(output))
+    assert result.returncode == 0, result.stderr
+    return output
+
+
 def command_line(*arguments: str, **kwargs) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "helpers.pipeline", *arguments], capture_output=True, text=True, **kwargs
@@ -63,6 +98,17 @@ def again(checkpoint: Path, text: Path) -> list[str]:
     return ["--model", str(checkpoint), "--corpus", str(text), *SMALL]
 
 
+def _bundled(checkpoint: Path) -> list[str]:
+    only = "mlp_norm,prediction_suppression_neurons"
+    return ["--model", str(checkpoint), "--corpus", "bundled", *SMALL, "--only", only, "--control", "none"]
+
+
+def planned(*arguments: str) -> list[jobs.Job]:
+    chosen = options.read(arguments)
+    inspected = [jobs.inspect(sources.find(model), chosen) for model in chosen.models]
+    return [job for model in inspected for job in jobs.jobs_of(model, chosen.notebooks)]
+
+
 def model_folder(output: Path, checkpoint: Path) -> Path:
     return output / "results" / paths.model_folder(str(checkpoint))
 
@@ -72,6 +118,7 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+@pytest.mark.slow
 def test_one_command_makes_every_table_and_figure(finished, checkpoint):
     results = model_folder(finished, checkpoint)
     figures = finished / "figures" / results.name
@@ -90,6 +137,7 @@ def test_one_command_makes_every_table_and_figure(finished, checkpoint):
     assert not [file for file in finished.rglob(".*") if file.is_file()], "temporary files are left"
 
 
+@pytest.mark.slow
 def test_the_papers_claims_are_judged_and_printed_at_the_end(checkpoint, text, finished, monkeypatch, capsys):
     assert run(monkeypatch, finished, *again(checkpoint, text)) == 0
     printed = capsys.readouterr().out
@@ -102,6 +150,7 @@ def test_the_papers_claims_are_judged_and_printed_at_the_end(checkpoint, text, f
     assert "needs 3 models that predict" in (finished / "results" / "_all" / "claims.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_record_says_what_was_run_on_what(finished, checkpoint):
     record = json.loads((model_folder(finished, checkpoint) / "run.json").read_text())
     weights = hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
@@ -113,6 +162,7 @@ def test_the_record_says_what_was_run_on_what(finished, checkpoint):
     assert record["versions"]["torch"]
 
 
+@pytest.mark.slow
 def test_an_executed_notebook_ran_with_the_parameters_of_the_command_line(finished, checkpoint, text):
     notebook = nbformat.read(model_folder(finished, checkpoint) / "notebooks" / "05_mlp_norm.ipynb", as_version=4)
     injected = next(c for c in notebook.cells if "injected-parameters" in c.metadata.get("tags", []))
@@ -120,6 +170,7 @@ def test_an_executed_notebook_ran_with_the_parameters_of_the_command_line(finish
     assert "context = 64" in injected.source
 
 
+@pytest.mark.slow
 def test_a_second_call_finds_everything_up_to_date(finished, checkpoint, text, monkeypatch, capsys):
     before = digests(finished)
     assert run(monkeypatch, finished, *again(checkpoint, text)) == 0
@@ -127,6 +178,74 @@ def test_a_second_call_finds_everything_up_to_date(finished, checkpoint, text, m
     assert digests(finished) == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("file", READ_ONLY, ids=lambda file: str(file.relative_to(paths.ROOT)))
+def test_an_edit_of_bundled_data_lists_exactly_the_notebooks_that_read_it(
+    file, finished, checkpoint, text, monkeypatch, capsys
+):
+    name = str(file.relative_to(paths.ROOT))
+    experiments = run_record_of(finished, checkpoint)["experiments"]
+    recorded = {slug for slug in SLUGS if f"repository:{name}" in experiments[slug]["read"]}
+    with edited(file):
+        assert run(monkeypatch, finished, *again(checkpoint, text), "--list") == 0
+    assert slugs_to_run(capsys) == recorded == READERS.get(name, set())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", PASSAGES, ids=lambda file: file.stem)
+def test_an_edit_of_a_passage_lists_what_was_run_on_the_passages(
+    file, on_the_passages, checkpoint, monkeypatch, capsys
+):
+    with edited(file):
+        assert run(monkeypatch, on_the_passages, *_bundled(checkpoint), "--list") == 0
+    assert slugs_to_run(capsys) == {"mlp_norm"}
+    assert run(monkeypatch, on_the_passages, *_bundled(checkpoint), "--list") == 0
+    assert slugs_to_run(capsys) == set()
+
+
+@pytest.mark.slow
+def test_another_text_lists_the_notebooks_that_read_it(finished, checkpoint, text, monkeypatch, capsys):
+    experiments = run_record_of(finished, checkpoint)["experiments"]
+    assert {slug for slug in SLUGS if "tokens_sha256" not in experiments[slug]} == WITHOUT_TEXT
+    with edited(text, b"Nobody thought so twice. " * 40):
+        assert run(monkeypatch, finished, *again(checkpoint, text), "--list") == 0
+    assert slugs_to_run(capsys) == set(SLUGS) - WITHOUT_TEXT
+
+
+@pytest.mark.slow
+def test_the_record_holds_the_files_of_its_own_model(finished, checkpoint):
+    folder = model_folder(finished, checkpoint).name
+    own = {f"{kind}/{name}/" for kind in ("results", "figures") for name in (folder, f"{folder}@untrained")}
+    for slug, experiment in run_record_of(finished, checkpoint)["experiments"].items():
+        outputs = set(experiment["outputs"])
+        assert {str(Path(name).parent) + "/" for name in outputs} <= own
+        assert f"results/{folder}/{slug}.csv" in outputs
+        assert {f"figures/{folder}/{slug}.png", f"figures/{folder}/{slug}.svg"} <= outputs
+        assert not outputs & set(experiment["read"])
+    every = [name for name in SLUGS for name in run_record_of(finished, checkpoint)["experiments"][name]["outputs"]]
+    assert len(every) == len(set(every)), "a file is written by one notebook"
+    on_disk = {str(file.relative_to(finished)) for file in finished.rglob("*") if file.suffix in WRITTEN_BY_NOTEBOOKS}
+    judged = {f"results/{name}/claims.csv" for name in (folder, f"{folder}@untrained", "_all")}
+    assert on_disk - judged == set(every)
+
+
+def run_record_of(output: Path, checkpoint: Path) -> dict:
+    return json.loads((model_folder(output, checkpoint) / "run.json").read_text())
+
+
+@contextmanager
+def edited(file: Path, addition: bytes = b"\n") -> Iterator[None]:
+    """A file with something appended, which whoever reads it meanwhile never finds empty; put back afterwards."""
+    size = file.stat().st_size
+    with file.open("ab") as opened:
+        opened.write(addition)
+    try:
+        yield
+    finally:
+        os.truncate(file, size)
+
+
+@pytest.mark.slow
 def test_what_is_no_longer_up_to_date_is_listed_as_to_run(finished, checkpoint, text, monkeypatch, capsys):
     listing = [*again(checkpoint, text), "--list"]
     table = model_folder(finished, checkpoint) / "mlp_norm.csv"
@@ -151,36 +270,86 @@ def test_what_is_no_longer_up_to_date_is_listed_as_to_run(finished, checkpoint, 
     assert len(_to_run(capsys)) == len(SLUGS)
 
 
+def slugs_to_run(capsys) -> set[str]:
+    return {name.partition("_")[2] for name in _to_run(capsys)}
+
+
 def _to_run(capsys) -> list[str]:
     lines = capsys.readouterr().out.splitlines()
     return [line.split(":")[0].split()[-1] for line in lines if line.endswith("to run")]
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkpoint, text, finished, tmp_path):
     only = ["--only", "local_attention,mlp_norm"]
     command = [sys.executable, "-m", "helpers.pipeline", *again(checkpoint, text), *only, "--output", str(tmp_path)]
-    record = model_folder(tmp_path, checkpoint) / "run.json"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    record = model_folder(tmp_path, checkpoint) / "run.json"
     deadline = time.time() + 240
-    while not record.exists() and time.time() < deadline:
+    while not record.exists() and process.poll() is None and time.time() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert set(json.loads(record.read_text())["experiments"]) == {"local_attention"}
+    assert record.exists(), "no experiment was finished in time"
+    before = json.loads(record.read_text())["experiments"]
+    assert "local_attention" in before, "the first notebook is finished first"
     result = command_line(*again(checkpoint, text), *only, "--output", str(tmp_path))
     assert result.returncode == 0, result.stderr
-    assert result.stdout.count("up to date") == 1, "the finished experiment is not run again"
-    (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these two experiments only
+    after = json.loads(record.read_text())["experiments"]
+    assert set(after) == {"local_attention", "mlp_norm"}
+    up_to_date = {row.split()[1].partition("_")[2] for row in result.stdout.splitlines() if "up to date" in row}
+    assert up_to_date == set(before), "what was finished when it was killed is not run again"
+    assert all(after[slug] == before[slug] for slug in before)
+    (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these experiments only
     resumed, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
     assert resumed and resumed.items() <= undisturbed.items()
 
 
+WRITES = """
+from helpers import files, paths
+names = [paths.results(model) / "{slug}.csv", *(paths.figures(model) / f"{slug}.{{end}}" for end in ("png", "svg"))]
+for file in names:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with files.writing(file) as path:
+        path.write_text({content})
+"""
+
+COMPARES = """
+from helpers import files, paths
+folders = sorted((paths.output() / "results").iterdir())
+own = [files.reading(folder / "own.csv") for folder in folders]
+content = "".join(file.read_text() for file in own if file.exists())
+"""
+
+
+@pytest.mark.slow
+def test_notebooks_that_compare_models_are_up_to_date_after_one_call(checkpoint, text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    paths.NOTEBOOKS.mkdir()
+    _write_notebook(paths.NOTEBOOKS / "01_own.ipynb", WRITES.format(slug="own", content="model"))
+    _write_notebook(paths.NOTEBOOKS / "02_across.ipynb", COMPARES + WRITES.format(slug="across", content="content"))
+    arguments, output = [*again(checkpoint, text), "--model", "pocket"], tmp_path / "out"
+    assert run(monkeypatch, output, *arguments) == 0
+    across = output / "results" / "pocket" / "across.csv"
+    assert across.read_text() == (model_folder(output, checkpoint) / "across.csv").read_text()
+    assert across.read_text() == "".join(sorted([str(checkpoint), "pocket"], key=paths.model_folder))
+    capsys.readouterr()
+    run(monkeypatch, output, *arguments, "--list")
+    assert capsys.readouterr().out.count("up to date") == 4
+    (output / "results" / "pocket" / "own.csv").write_text("changed")
+    run(monkeypatch, output, *arguments, "--list")
+    listed = [line.removesuffix(": to run") for line in capsys.readouterr().out.splitlines() if "to run" in line]
+    folder = paths.model_folder(str(checkpoint))
+    assert listed == [f"{folder} 02_across", "pocket 01_own", "pocket 02_across"]
+
+
+@pytest.mark.slow
 def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, tmp_path, monkeypatch, capsys):
-    good = "from helpers import paths\nfolder = paths.results(model)\nfolder.mkdir(parents=True, exist_ok=True)\n"
-    good += "paths.figures(model).mkdir(parents=True, exist_ok=True)\n"
-    good += "for file in (folder / 'good.csv', paths.figures(model) / 'good.png', paths.figures(model) / 'good.svg'):\n"
-    good += "    file.write_text('x')"
+    good = WRITES.format(slug="good", content="'x'")
+    unseen = good.replace("files.writing(file)", "nullcontext(file)").replace("good", "unseen")
     notebooks = {"01_bad": "raise ValueError('the moon is down\\nand more')", "02_idle": "pass", "03_good": good}
+    notebooks["04_unseen"] = "from contextlib import nullcontext\n" + unseen
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     paths.NOTEBOOKS.mkdir()
     for name, source in notebooks.items():
@@ -191,7 +360,8 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, 
     assert status == 1
     assert "01_bad.ipynb" in errors[0] and "cell 3" in errors[0] and "ValueError: the moon is down" in errors[0]
     assert "02_idle.ipynb" in errors[1] and "without writing" in errors[1]
-    assert len(errors) == 2 and "Traceback" not in captured.err
+    assert "04_unseen.ipynb ended without writing unseen.csv" in errors[2], "not by way of helpers.files"
+    assert len(errors) == 3 and "Traceback" not in captured.err
     assert "03_good" in captured.out
 
 
@@ -203,7 +373,7 @@ def test_a_notebook_without_one_of_the_parameters_is_refused(checkpoint, text, t
 
 
 def _write_notebook(path: Path, source: str, leave_out: str = "") -> None:
-    preset = options.read_preset("pocket")
+    preset = presets.read("pocket")
     parameters = preset | {"model": preset.pop("models")[0]}
     names = [name for name in parameters if name not in ("models", leave_out)]
     cells = [new_code_cell("\n".join(f"{name} = {parameters[name]!r}" for name in names)), new_code_cell(source)]
@@ -252,6 +422,7 @@ def test_bad_input_is_one_line_that_names_it(case, tmp_path, monkeypatch, capsys
     assert not list(tmp_path.rglob("*.csv"))
 
 
+@pytest.mark.slow
 def test_a_bad_model_among_good_ones_stops_everything_before_the_first_kernel(finished, checkpoint, text, monkeypatch):
     before = digests(finished)
     arguments = [*again(checkpoint, text), "--model", "gpt5", "--force"]
@@ -273,26 +444,24 @@ def test_a_preset_context_is_lowered_to_the_models_limit_with_a_note(checkpoint,
 
 def test_an_untrained_model_has_no_untrained_twin(tmp_path, monkeypatch):
     monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-    chosen = options.read(["--model", "pocket@untrained", "--only", "mlp_norm", *SMALL])
-    (job,) = pipeline.plan("pocket@untrained", chosen)
+    (job,) = planned("--model", "pocket@untrained", "--only", "mlp_norm", *SMALL)
     assert job.parameters["control"] == "none"
 
 
 def test_options_win_over_the_preset_and_the_preset_over_the_defaults():
     chosen = options.read(["--preset", "gpt2", "--tokens", "77"])
-    assert (chosen.tokens, chosen.context, chosen.models, chosen.dtype) == (77, 512, ["gpt2"], "float32")
+    assert (chosen.tokens, chosen.context, chosen.models, chosen.dtype) == (77, 512, ("gpt2",), "float32")
+    assert not chosen.context_is_given and chosen.has_all_notebooks and chosen.output is None
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b'{"experiments": {', b"[[]]", b'{"experiments": []}', b'{"experiments": {"mlp_norm": null}}', b"\xff\xfe", b"3"],
-)
-def test_a_damaged_record_counts_as_none(content, tmp_path, monkeypatch):
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-    paths.results("pocket").mkdir(parents=True)
-    (paths.results("pocket") / "run.json").write_bytes(content)
-    assert not run_record.read("pocket").get("experiments")
-    assert not run_record.is_current("pocket", "mlp_norm", {})
+def test_the_options_know_the_dtypes_that_models_can_be_loaded_in():
+    assert set(options.DTYPES) == set(models.DTYPES)
+
+
+def test_a_model_named_twice_is_run_once(checkpoint, monkeypatch):
+    monkeypatch.chdir(checkpoint.parent)
+    names = ["pocket", str(checkpoint), "pocket", f"./{checkpoint.name}"]
+    assert options.read([word for name in names for word in ("--model", name)]).models == ("pocket", str(checkpoint))
 
 
 def test_an_output_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
@@ -306,7 +475,7 @@ def test_a_corpus_with_an_at_sign_is_found_from_the_notebooks_folder(tmp_path, m
     (tmp_path / "a@b.txt").write_text("one word after another " * 200)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-    (job,) = pipeline.plan("pocket", options.read(["--corpus", "a@b.txt", "--only", "mlp_norm", *SMALL]))
+    (job,) = planned("--corpus", "a@b.txt", "--only", "mlp_norm", *SMALL)
     assert job.parameters["corpus"] == str(tmp_path / "a@b.txt")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, save, some_tokens
 from transformers import AutoModelForCausalLM
 
 from helpers import blocks, models
@@ -12,16 +12,10 @@ from reference import RawModel, predicting
 PARTS = ("repair_by_norm_nats", "repair_by_blocks_nats")
 
 
-def some_tokens(n_sequences: int = 2, context: int = 9) -> torch.Tensor:
-    tokens = torch.randint(4096, (n_sequences, context), generator=torch.Generator().manual_seed(0))
-    tokens[:, 0] = 0
-    return tokens
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_effects_are_those_computed_by_hand_from_the_raw_model(kind, bridges, checkpoints):
     """Float64, one position at a time: the last norm's arithmetic written out, layers removed from the list."""
-    raw, tokens = RawModel(checkpoints[kind]), some_tokens()
+    raw, tokens = RawModel(checkpoints[kind]), some_tokens(n_sequences=2)
     table = self_repair.sweep(bridges[kind], tokens).set_index(["sequence", "layer"])
     weight, bias = raw.norm.weight, getattr(raw.norm, "bias", None)
     eps = getattr(raw.norm, "eps", None) or raw.norm.variance_epsilon
@@ -51,7 +45,7 @@ def test_effects_are_those_computed_by_hand_from_the_raw_model(kind, bridges, ch
 
 @pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "llama"])
 def test_after_the_last_block_only_the_norm_can_repair(kind, bridges):
-    last = self_repair.sweep(bridges[kind], some_tokens()).query("layer == 3")
+    last = self_repair.sweep(bridges[kind], some_tokens(n_sequences=2)).query("layer == 3")
     assert last["repair_by_blocks_nats"].abs().max() < 1e-4
     assert last["repair_by_norm_nats"].abs().min() > 1e-3
 
@@ -63,10 +57,8 @@ def test_where_later_blocks_do_nothing_the_total_effect_is_direct(checkpoints, t
         for layer in (2, 3):
             model.model.layers[layer].self_attn.o_proj.weight.zero_()
             model.model.layers[layer].mlp.down_proj.weight.zero_()
-    model.save_pretrained(tmp_path)
-    for file in checkpoints["llama"].glob("tokenizer*"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    table = self_repair.sweep(models.load(str(tmp_path)), some_tokens()).set_index("layer")
+    save(model, tmp_path)
+    table = self_repair.sweep(models.load(str(tmp_path)), some_tokens(n_sequences=2)).set_index("layer")
     assert table.loc[1, "repair_by_blocks_nats"].abs().max() < 1e-4
     assert table.loc[1, "total_effect_nats"].abs().min() > 1e-2
     assert table.loc[[2, 3]].drop(columns="sequence").abs().to_numpy().max() < 1e-4
@@ -113,6 +105,6 @@ def test_batches_change_nothing_and_every_layer_has_a_row_per_sequence(bridges):
 
 
 def test_half_precision_gives_nearly_the_same(bridges, checkpoints):
-    half, tokens = models.load(str(checkpoints["neox_parallel"]), dtype="bfloat16"), some_tokens()
+    half, tokens = models.load(str(checkpoints["neox_parallel"]), dtype="bfloat16"), some_tokens(n_sequences=2)
     exact, rounded = (self_repair.sweep(bridge, tokens) for bridge in (bridges["neox_parallel"], half))
     assert rounded["direct_effect_nats"].tolist() == pytest.approx(exact["direct_effect_nats"].tolist(), abs=0.05)

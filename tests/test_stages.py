@@ -6,14 +6,9 @@ import pytest
 
 from helpers import attention, lens, lesion, models, norms, paths
 from helpers.errors import InputError
-from helpers.judging import claims, stages
+from helpers.judging import runs, stages
 
 N_SEQUENCES = 16
-
-
-@pytest.fixture(autouse=True)
-def output(monkeypatch, tmp_path):
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
 
 
 def write(slug: str, column: str, curves: np.ndarray, model: str = "toy") -> None:
@@ -24,6 +19,10 @@ def write(slug: str, column: str, curves: np.ndarray, model: str = "toy") -> Non
     )
     paths.results(model).mkdir(parents=True, exist_ok=True)
     rows.assign(**{column: curves.ravel()}).to_parquet(paths.results(model) / f"{slug}.sequences.parquet")
+
+
+def propose(model: str) -> pd.DataFrame:
+    return stages.propose(runs.require(model, stages.MEASURED))
 
 
 def plant(n_layers: int, first: int, second: int, third: int, noise: float = 0.1, seed: int = 0) -> None:
@@ -47,7 +46,7 @@ def plant(n_layers: int, first: int, second: int, third: int, noise: float = 0.1
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_boundaries_are_recovered_within_one_layer(n_layers, planted, seed):
     plant(n_layers, *planted, seed=seed)
-    found = stages.propose("toy")
+    found = propose("toy")
     assert abs(found["layer"] - list(planted)).max() <= 1
     assert (found["layer_low"] <= found["layer"]).all() and (found["layer"] <= found["layer_high"]).all()
     assert (found["layer_high"] - found["layer_low"]).max() <= 2
@@ -57,7 +56,7 @@ def test_planted_boundaries_are_recovered_within_one_layer(n_layers, planted, se
 
 def test_stages_out_of_order_are_reported_where_they_are():
     plant(24, 15, 8, 4)
-    found = stages.propose("toy")
+    found = propose("toy")
     assert abs(found["layer"] - [15, 8, 4]).max() <= 1
     assert stages.order(found) == "out of order"
 
@@ -68,7 +67,7 @@ def test_a_flat_curve_has_no_boundary(seed):
     write(attention.SLUG, "attention_share_no_bos", 0.3 + 0.03 * generator.standard_normal((N_SEQUENCES, 24)))
     write(lens.SLUG, "kl_nats", np.linspace(5, 0, 25) + 0.02 * generator.standard_normal((N_SEQUENCES, 25)))
     write(norms.SLUG, "mlp_to_residual", 0.2 + 0.02 * generator.standard_normal((N_SEQUENCES, 24)))
-    found = stages.propose("toy")
+    found = propose("toy")
     assert found[["layer", "depth", "layer_low"]].isna().all(axis=None)
     assert stages.order(found).startswith("0 of 3")
 
@@ -76,7 +75,7 @@ def test_a_flat_curve_has_no_boundary(seed):
 def test_a_rise_before_the_peak_does_not_hide_the_fall_behind_it():
     plant(12, 3, 6, 11)
     write(attention.SLUG, "attention_share_no_bos", np.array([[2, 3, 6, 5, 3, 3, 3, 3, 2, 2, 3, 2]] * N_SEQUENCES) / 10)
-    assert stages.propose("toy")["layer"].iloc[0] == 4  # of the bare curve the best step is the late one, at 8
+    assert propose("toy")["layer"].iloc[0] == 4  # of the bare curve the best step is the late one, at 8
 
 
 def test_a_step_the_wrong_way_is_no_boundary():
@@ -86,7 +85,7 @@ def test_a_step_the_wrong_way_is_no_boundary():
         curve = rows.pivot(index="sequence", columns="layer", values=boundary.column).to_numpy()
         turned = curve[:, :1] - curve if boundary.experiment == lens.SLUG else 1 - curve
         write(boundary.experiment, boundary.column, turned)
-    assert stages.propose("toy")["layer"].isna().all()
+    assert propose("toy")["layer"].isna().all()
 
 
 def test_a_step_that_half_of_the_sequences_lack_is_no_boundary():
@@ -94,11 +93,11 @@ def test_a_step_that_half_of_the_sequences_lack_is_no_boundary():
     curves = np.where(np.arange(24) < 5, 0.45, 0.35) * np.ones((N_SEQUENCES, 1))  # contrast 0.22
     curves[::2] = np.where(np.arange(24) < 5, 0.6, 0.3)
     write(attention.SLUG, "attention_share_no_bos", curves)
-    clear = stages.propose("toy").iloc[0]
+    clear = propose("toy").iloc[0]
     assert clear["layer"] == 5
     curves[::2] = np.where(np.arange(24) < 5, 0.5, 0.35)
     write(attention.SLUG, "attention_share_no_bos", curves)
-    unclear = stages.propose("toy").iloc[0]
+    unclear = propose("toy").iloc[0]
     assert np.isnan(unclear["layer"]) and 0 < unclear["share_found"] < 0.975
 
 
@@ -110,7 +109,7 @@ def test_the_untrained_twin_has_no_boundary(checkpoints):
         rows = experiment.sweep(twin, tokens)
         paths.results("pocket@untrained").mkdir(parents=True, exist_ok=True)
         rows.to_parquet(paths.results("pocket@untrained") / f"{experiment.SLUG}.sequences.parquet")
-    assert stages.propose("pocket@untrained")["layer"].isna().all()
+    assert propose("pocket@untrained")["layer"].isna().all()
 
 
 def torch_tokens(bridge):
@@ -143,11 +142,11 @@ def test_what_is_missing_is_named_with_the_command():
     with pytest.raises(
         InputError, match=r"logit_lens has not been run on toy: \./run_all\.sh --model toy --only logit_lens"
     ):
-        stages.propose("toy")
+        propose("toy")
 
 
 def test_a_model_of_one_layer_has_no_boundary():
     for boundary in stages.BOUNDARIES:
         write(boundary.experiment, boundary.column, np.ones((3, 2 if boundary.experiment == lens.SLUG else 1)))
-    assert stages.propose("toy")["layer"].isna().all()
-    assert claims.measures("toy", lesion.SLUG) == []
+    assert propose("toy")["layer"].isna().all()
+    assert runs.measures("toy", [lesion.SLUG]) == {lesion.SLUG: []}

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from helpers import stats
+from helpers.stats import Resampled, combine, divide
 
 LAYERS = 3
 
@@ -60,7 +61,7 @@ def test_a_ratio_is_recomputed_in_every_resample():
     sequences = pd.DataFrame({"sequence": range(n), "layer": 0, "right": right, "asked": asked})
     table = stats.summarise(sequences, ratios={"share": ("right", "asked")})
     ratios = []
-    for weights in stats.resample_weights(n, seed=0)[1:]:
+    for weights in stats.resample_weights(n, seed=0).draws:
         drawn = [sequence for sequence in range(n) for _ in range(round(weights[sequence] * n))]
         assert len(drawn) == n
         ratios.append(sum(right[s] for s in drawn) / sum(asked[s] for s in drawn))
@@ -107,9 +108,9 @@ def test_all_measures_and_layers_share_their_resamples():
 def test_a_resample_is_a_draw_of_as_many_sequences_with_replacement():
     n = 7
     weights = stats.resample_weights(n, seed=3)
-    assert weights.shape == (1 + stats.RESAMPLES, n)
-    assert weights[0].tolist() == [1 / n] * n
-    counts = weights[1:] * n
+    assert weights.draws.shape == (stats.RESAMPLES, n)
+    assert weights.estimate.tolist() == [1 / n] * n
+    counts = weights.draws * n
     assert np.allclose(counts, counts.round()) and np.allclose(counts.sum(1), n)
     assert counts.mean(0) == pytest.approx([1] * n, abs=0.15)
     assert counts.var() == pytest.approx(1 - 1 / n, abs=0.05)
@@ -156,3 +157,90 @@ def test_a_ratio_without_any_denominator_is_empty_everywhere():
     table = pd.DataFrame({"sequence": [0, 1], "layer": [0, 0], "hits": [0.0, 1.0], "tries": [0.0, 0.0]})
     summary = stats.summarise(table, ratios={"rate": ("hits", "tries")})
     assert summary[["rate", "rate_low", "rate_high"]].isna().all(axis=None)
+
+
+def resampled(*shape: int, seed: int = 0) -> Resampled:
+    """Some statistic of a shape, of the text and of 40 resamples of it."""
+    generator = np.random.default_rng(seed)
+    return Resampled(generator.normal(3, 1, shape), generator.normal(3, 1, (40, *shape)))
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (2, 3)])
+def test_a_function_of_statistics_is_that_of_each_resample(shape):
+    first, second = resampled(*shape), resampled(*shape, seed=1)
+    found = combine(lambda a, b: np.maximum(a, 2 * b), first, second)
+    assert found.estimate.tolist() == np.maximum(first.estimate, 2 * second.estimate).tolist()
+    for draw in range(40):
+        assert found.draws[draw].tolist() == np.maximum(first.draws[draw], 2 * second.draws[draw]).tolist()
+    for operation, result in ((np.subtract, first - second), (np.divide, first / second)):
+        assert result.estimate.tolist() == operation(first.estimate, second.estimate).tolist()
+        assert result.draws.tolist() == operation(first.draws, second.draws).tolist()
+
+
+def test_a_statistic_of_a_curve_is_taken_resample_by_resample():
+    curve = resampled(5)
+    peak, last = curve.map(lambda layers: layers.argmax(1)), curve.at(-1)
+    assert (peak.estimate, last.estimate) == (np.argmax(curve.estimate), curve.estimate[-1])
+    assert peak.draws.tolist() == [int(np.argmax(draw)) for draw in curve.draws]
+    assert last.draws.tolist() == [draw[-1] for draw in curve.draws]
+
+
+@pytest.mark.parametrize("shape", [(), (4,)])
+def test_the_interval_holds_the_middle_95_in_a_hundred_of_the_known_draws(shape):
+    statistic = resampled(*shape)
+    statistic.draws[:3] = np.nan
+    low, high = statistic.interval()
+    assert low.shape == high.shape == shape
+    columns = zip(low.flat, high.flat, statistic.draws.reshape(40, -1).T, strict=True)
+    for bottom, top, draws in columns:
+        in_order = sorted(draws[3:])
+        for end, share in ((bottom, 0.025), (top, 0.975)):
+            place = share * 36
+            below, above = in_order[int(place)], in_order[int(place) + 1]
+            assert end == pytest.approx(below + (place - int(place)) * (above - below))
+
+
+def test_what_the_text_does_not_have_gets_no_interval():
+    statistic = Resampled(np.array([np.nan, 1.0]), np.ones((40, 2)))
+    columns = statistic.columns("x")
+    assert list(columns) == ["x", "x_low", "x_high"]
+    assert np.isnan([column[0] for column in columns.values()]).all()
+    assert [column[1] for column in columns.values()] == [1, 1, 1]
+    assert np.isnan(stats.UNKNOWN.interval()).all()
+
+
+def test_the_share_is_of_the_resamples_alone():
+    statistic = Resampled(np.array(-1.0), np.array([1.0, 2.0, -3.0, 4.0]))
+    assert statistic.share(lambda values: values > 0) == 0.75
+
+
+@pytest.mark.parametrize(("place", "finite"), [(None, True), ("estimate", False), ("draws", False)])
+def test_a_single_unknown_value_makes_a_statistic_unknown(place, finite):
+    statistic = resampled(3)
+    if place:
+        getattr(statistic, place).flat[1] = np.inf
+    assert statistic.is_finite == finite
+    assert not stats.UNKNOWN.is_finite
+
+
+def test_pooled_models_have_all_their_draws_and_the_mean_of_their_estimates():
+    first, second = resampled(2), resampled(2, seed=1)
+    pooled = stats.pool([first, second])
+    assert pooled.estimate.tolist() == ((first.estimate + second.estimate) / 2).tolist()
+    assert pooled.draws.tolist() == [*first.draws.tolist(), *second.draws.tolist()]
+
+
+def test_a_weighted_mean_is_that_of_the_sequences_drawn():
+    values, weights = np.random.default_rng(1).normal(size=(9, 2)), stats.resample_weights(9, seed=4)
+    mean = stats.weighted_mean(values, weights)
+    assert mean.estimate == pytest.approx(values.mean(0))
+    for number, draw in enumerate(np.random.default_rng(4).integers(9, size=(stats.RESAMPLES, 9))):
+        assert mean.draws[number] == pytest.approx(sum(values[sequence] for sequence in draw) / 9)
+
+
+def test_a_division_by_nothing_is_not_a_number():
+    numerator, denominator = np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[0.0], [1e-13]])
+    assert np.isnan(divide(numerator, denominator)[0]).all()
+    assert divide(numerator, denominator)[1].tolist() == [3 / 1e-13, 4 / 1e-13]
+    assert np.isnan(divide(numerator, denominator, above=1e-12)).all()
+    assert np.isnan(divide(np.ones(1), -np.ones(1))).all()

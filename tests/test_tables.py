@@ -7,11 +7,6 @@ import pytest
 from helpers import paths, tables
 
 
-@pytest.fixture(autouse=True)
-def _own_output_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
-
-
 def table_of(*layers: int, **columns) -> pd.DataFrame:
     return pd.DataFrame({"layer": layers, **(columns or {"x": np.sqrt(np.arange(len(layers)) + 2)})})
 

@@ -44,16 +44,7 @@ def train(*options: object) -> int:
 def validation_losses(out: Path) -> dict[int, float]:
     """Nats per token by step."""
     rows = np.loadtxt(out / "validation_loss.csv", delimiter=",", skiprows=1, ndmin=2)
-    return {int(step): float(nats) for step, _, nats in rows}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small matrices are fastest on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    return {int(step): float(nats) for step, _, nats, _ in rows}
 
 
 @pytest.fixture(scope="module")
@@ -292,3 +283,17 @@ def test_a_run_is_not_continued_with_other_options_or_text(undisturbed, text, tm
     (tmp_path / "other.txt").write_text(story(50))
     assert train(tmp_path, "--out", undisturbed, *TINY) == 1
     assert "another text" in capsys.readouterr().err
+
+
+def test_the_loss_per_character_is_the_loss_of_the_text_spread_over_its_characters(tmp_path):
+    held_out = story(99, 40)
+    (tmp_path / "train.txt").write_text(story(0))
+    (tmp_path / "held_out.txt").write_text(held_out)
+    files = [tmp_path / "train.txt", "--validation", tmp_path / "held_out.txt", "--out", tmp_path / "out"]
+    assert train(*files, *TINY, "--vocabulary", 300, "--steps", 2) == 0
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    passage = held_out.strip()
+    n_tokens = 1 + len(tokenizer(passage, add_special_tokens=False)["input_ids"])  # BOS is a token, no character
+    rows = np.loadtxt(tmp_path / "out" / "validation_loss.csv", delimiter=",", skiprows=1)
+    assert len(passage) < recipe.PASSAGE_CHARACTERS, "one passage"
+    np.testing.assert_allclose(rows[:, 3], rows[:, 2] * n_tokens / len(passage), rtol=1e-3)

@@ -9,7 +9,8 @@ bundled model, `pocket`.
 Documents are cut at paragraph boundaries into passages of about 3,000 characters, each encoded as
 `[BOS] + ids`. The shuffled passages form one long stream; a training example is a window of `context` tokens
 of it, each with the token that follows. Hidden matrices are trained with Muon, embeddings and vectors with
-AdamW. The learning rate warms up, stays constant and then falls linearly. Losses are in nats per token.
+AdamW. The learning rate warms up, stays constant and then falls linearly. Losses are in nats per token, and in
+nats per character of the text, which alone can be compared between vocabularies.
 
 A run can be stopped at any time. Its state is saved atomically in FOLDER/resume, and everything random
 depends on the seed and the step only, so the same command carries on: on a CPU, to the very weights of an
@@ -252,7 +253,10 @@ def next_token_loss(model: GPTNeoXForCausalLM, batch: torch.Tensor) -> torch.Ten
 
 @dataclass
 class Run:
-    """Everything a training run works on; `step` counts the updates made, `losses` holds (step, nats)."""
+    """Everything a training run works on; `step` counts the updates made, `losses` holds (step, nats per token).
+
+    `tokens_per_character` is that of the validation text, which turns one loss into the other.
+    """
 
     args: argparse.Namespace
     tokenizer: PreTrainedTokenizerFast
@@ -261,6 +265,7 @@ class Run:
     model: GPTNeoXForCausalLM
     optimizers: dict[str, torch.optim.Optimizer]
     fingerprint: dict[str, str]
+    tokens_per_character: float
     step: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
 
@@ -355,10 +360,14 @@ def validate(run: Run) -> None:
     loss = total / len(rows)
     if not math.isfinite(loss):
         raise InputError(f"loss not finite at step {run.step}: start again with a lower --learning-rate")
-    print(f"step {run.step:>5}/{args.steps}  validation loss {loss:.3f} nats per token", flush=True)
+    rate = run.tokens_per_character
+    line = f"step {run.step:>5}/{args.steps}  validation loss {loss:.3f} nats per token"
+    print(f"{line}, {loss * rate:.4f} per character", flush=True)
     run.losses.append((run.step, loss))
-    lines = [f"{step},{step * args.batch * args.context},{nats:.4f}\n" for step, nats in run.losses]
-    (args.out / "validation_loss.csv").write_text("step,tokens,nats_per_token\n" + "".join(lines))
+    tokens_per_step = args.batch * args.context
+    lines = [f"{step},{step * tokens_per_step},{nats:.4f},{nats * rate:.4f}\n" for step, nats in run.losses]
+    header = "step,tokens,nats_per_token,nats_per_character\n"
+    (args.out / "validation_loss.csv").write_text(header + "".join(lines))
 
 
 def train(run: Run) -> None:
@@ -407,7 +416,8 @@ def prepare(args: argparse.Namespace) -> Run:
     tokenizer = load_tokenizer(folder) if folder else train_tokenizer(train_documents, args.vocabulary)
     tokenizer.model_max_length = args.context
     stream = encode(shuffled(list(passages(train_documents)), args.seed), tokenizer)
-    validation = encode(list(passages(validation_documents)), tokenizer)
+    held_out = list(passages(validation_documents))
+    validation = encode(held_out, tokenizer)
     for kind, tokens, least in (("training", stream, args.batch), ("validation", validation, 1)):
         if count_windows(tokens, args.context) < least:
             raise InputError(
@@ -417,7 +427,8 @@ def prepare(args: argparse.Namespace) -> Run:
     device = "cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu"
     model = build_model(args, tokenizer).to(device).train()
     optimizers, same = build_optimizers(model), fingerprint(args, stream, validation)
-    run = Run(args, tokenizer, stream, validation, model, optimizers, same)
+    rate = len(validation) / sum(map(len, held_out))
+    run = Run(args, tokenizer, stream, validation, model, optimizers, same, rate)
     if resumed:
         restore_state(run)
         print(f"continuing after step {run.step}")

@@ -51,7 +51,7 @@ def local_attention(pattern: Float[Tensor, "batch head query key"]) -> dict[str,
     diagonals = {offset: pattern.diagonal(-offset, dim1=-2, dim2=-1) for offset in OFFSETS}
     width = len(OFFSETS)
     cells = sum(diagonal.shape[-1] for diagonal in diagonals.values())
-    per_offset = sum(diagonal.sum(-1) for diagonal in diagonals.values()) / cells
+    per_offset = sum((diagonal.sum(-1) for diagonal in diagonals.values()), start=pattern.new_zeros(())) / cells
     share = _mass_of_five(diagonals, first_query=width).mean(-1)
     local = _mass_of_five(diagonals, first_query=width + 1).sum(-1)
     beyond_bos = pattern[..., width + 1 :, 1:].sum((-2, -1))
@@ -64,4 +64,5 @@ def local_attention(pattern: Float[Tensor, "batch head query key"]) -> dict[str,
 
 def _mass_of_five(diagonals: dict[int, Tensor], first_query: int) -> Float[Tensor, "batch head query"]:
     """Attention to all five offsets together, of each query from ``first_query`` on."""
-    return sum(diagonal[..., first_query - offset :] for offset, diagonal in diagonals.items())
+    by_offset = (diagonal[..., first_query - offset :] for offset, diagonal in diagonals.items())
+    return sum(by_offset, start=diagonals[1].new_zeros(()))

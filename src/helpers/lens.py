@@ -6,7 +6,6 @@ reduced inside its hook, so that the logits of only a few hundred positions exis
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 import torch
@@ -15,8 +14,9 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import stats
-from helpers.engine import readout
+from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
+from helpers.engine.predictions import Predictions, Reference
 
 SLUG = "logit_lens"
 
@@ -32,22 +32,19 @@ def sweep(
     row is divided by the final residual's scale: ``kl_nats_final_scale``, ``entropy_bits_final_scale``.
     Means over positions 1 .. pos-2.
     """
-    names = row_names(bridge)
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
-        final: list[Tensor] = []
-        _run(bridge, batch, [(names[-1], lambda residual, hook: final.append(residual))])
-        lens = Lens.of(bridge, final[0], readout.labels(batch))
+        lens = Lens.of(bridge, streams.final_residual(bridge, batch), readout.labels(batch))
         frames: list[pd.DataFrame] = []
         correct: list[Tensor] = []
 
-        def reduce(residual, hook, layer):
+        def reduce(layer: int, residual: Float[Tensor, "batch pos d_model"]) -> None:
             row, measures = lens.row(residual)
             measures |= _flips(correct[-1] if correct else None, row.correct)
             correct.append(row.correct)
             frames.append(stats.rows(first, stats.means(measures), layer=layer))
 
-        _run(bridge, batch, [(name, partial(reduce, layer=layer)) for layer, name in enumerate(names)])
+        streams.visit_rows(bridge, batch, reduce)
         return frames
 
     return over_sequences(bridge, tokens, measure, batch_size)
@@ -63,8 +60,8 @@ class Lens:
     bridge: TransformerBridge
     unembedding: readout.Unembedding
     labels: Int[Tensor, "batch predicted"]
-    final: readout.Reference
-    final_without_bias: readout.Reference
+    final: Reference
+    final_without_bias: Reference
     scale: Float[Tensor, "batch predicted 1"]
 
     @classmethod
@@ -80,17 +77,17 @@ class Lens:
             unembedding=unembedding,
             labels=labels,
             final=unembedding.reference(hidden, labels),
-            final_without_bias=unembedding.without_bias().reference(hidden, labels),
-            scale=norm_scale(bridge, final),
+            final_without_bias=unembedding.reference(hidden, labels, with_bias=False),
+            scale=streams.norm_scale(bridge, final),
         )
 
     def row(
         self, residual: Float[Tensor, "batch pos d_model"]
-    ) -> tuple[readout.Predictions, dict[str, Float[Tensor, "batch pos-2"]]]:
+    ) -> tuple[Predictions, dict[str, Float[Tensor, "batch pos-2"]]]:
         """Predictions read off ``residual`` and their measures at every position."""
         residual = readout.predicted_positions(residual)
         hidden = self.bridge.ln_final(residual)
-        to_final_scale = norm_scale(self.bridge, residual) / self.scale
+        to_final_scale = streams.norm_scale(self.bridge, residual) / self.scale
         row, row_at_final_scale = self.unembedding.read_twice(hidden, to_final_scale.squeeze(-1), self.labels)
         return row, {
             "kl_nats": self.final.kl_divergence(hidden, row),
@@ -103,29 +100,9 @@ class Lens:
         }
 
 
-def row_names(bridge: TransformerBridge) -> list[str]:
-    """The hook points of the rows: what enters each block, and what leaves the last."""
-    last = bridge.cfg.n_layers - 1
-    return [*(f"blocks.{layer}.hook_in" for layer in range(last + 1)), f"blocks.{last}.hook_out"]
-
-
-def centred(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos d_model"]:
-    """The residual as the final norm sees it before scaling: its mean taken off by LayerNorm, not by RMSNorm."""
-    return residual if bridge.cfg.uses_rms_norm else residual - residual.mean(-1, keepdim=True)
-
-
-def norm_scale(bridge: TransformerBridge, residual: Float[Tensor, "*pos d_model"]) -> Float[Tensor, "*pos 1"]:
-    """What the final norm divides this residual by: its root mean square (of the centred one for LayerNorm)."""
-    return (centred(bridge, residual).float().square().mean(-1, keepdim=True) + bridge.cfg.eps).sqrt()
-
-
 def _flips(before: Tensor | None, correct: Tensor) -> dict[str, Tensor]:
     """Which predictions turn wrong and which turn right from one row to the next; unknown for the first row."""
     if before is None:
         unknown = torch.full(correct.shape, float("nan"), device=correct.device)
         return {"right_to_wrong": unknown, "wrong_to_right": unknown}
     return {"right_to_wrong": before & ~correct, "wrong_to_right": ~before & correct}
-
-
-def _run(bridge: TransformerBridge, batch: Tensor, hooks: list) -> None:
-    bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)

@@ -17,6 +17,8 @@ from transformer_lens.model_bridge import TransformerBridge
 from helpers import blocks, stats
 from helpers.engine import readout
 from helpers.engine.batches import in_parts, over_sequences, rows_per_call
+from helpers.engine.predictions import Reference
+from helpers.engine.streams import advance, final_hidden
 
 SLUG = "layer_lesion"
 RATIOS = {"relative_accuracy": ("accuracy", "accuracy_intact")}
@@ -44,13 +46,13 @@ def sweep(
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         labels = readout.labels(batch)
         streams = lesioned_streams(bridge, batch, inputs)
-        finals = (bridge.ln_final(readout.predicted_positions(stream)) for stream in streams)
-        hidden = next(finals)
+        of_streams = (final_hidden(bridge, stream) for stream in streams)
+        hidden = next(of_streams)
         intact = unembedding.reference(hidden, labels)
         noise = _noise(exact, batch, hidden, unembedding) if exact is not None else torch.full(labels.shape, unmeasured)
         same_for_all = {"accuracy_commonest": labels == commonest.to(labels.device), "kl_noise_nats": noise}
         frames = []
-        for lesion, hidden in enumerate(finals):
+        for lesion, hidden in enumerate(of_streams):
             layer, is_swap = divmod(lesion, 2)
             measures = stats.means(compare(unembedding, intact, hidden, labels) | same_for_all)
             frames.append(stats.rows(first, measures, layer=layer, intervention="swap" if is_swap else "drop"))
@@ -80,23 +82,9 @@ def lesioned_streams(
     return streams
 
 
-def advance(
-    bridge: TransformerBridge,
-    layer: int,
-    streams: Float[Tensor, "stream batch pos d_model"],
-    inputs: list[blocks.BlockInputs],
-) -> None:
-    """Run one block on all streams, in place, as many rows at a time as memory and caches like."""
-
-    def run(_first: int, rows: Float[Tensor, "row pos d_model"]) -> None:
-        rows.copy_(blocks.run_block(bridge, layer, rows, inputs))
-
-    in_parts(streams.flatten(0, 1), rows_per_call(bridge, streams.shape[2]), run)
-
-
 def compare(
     unembedding: readout.Unembedding,
-    intact: readout.Reference,
+    intact: Reference,
     hidden: Float[Tensor, "batch predicted d_model"],
     labels: Int[Tensor, "batch predicted"],
 ) -> dict[str, Shaped[Tensor, "batch predicted"]]:
@@ -133,8 +121,7 @@ def _noise(exact, tokens, hidden, unembedding) -> Float[Tensor, "batch predicted
     inputs = blocks.record_inputs(exact, tokens)
 
     def run(_first: int, rows: Int[Tensor, "row pos"]) -> Float[Tensor, "row predicted d_model"]:
-        final = blocks.run_blocks(exact, rows, range(exact.cfg.n_layers), inputs)
-        return exact.ln_final(readout.predicted_positions(final))
+        return final_hidden(exact, blocks.run_blocks(exact, rows, range(exact.cfg.n_layers), inputs))
 
     exact_hidden = torch.cat(in_parts(tokens, rows_per_call(exact, tokens.shape[1]), run))
     return readout.Unembedding.of(exact).kl_divergence(exact_hidden, unembedding, hidden)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers.engine import placement
+from helpers.engine import offloading
 from helpers.errors import InputError
 
 SLUG = "prediction_suppression_neurons"
@@ -92,7 +92,7 @@ def _central_moments(values: Float[Tensor, "direction vocab"]) -> Float[Tensor, 
 def output_weights(bridge: TransformerBridge, layer: int) -> Float[Tensor, "neuron d_model"]:
     """What each neuron of a layer writes to the residual stream; ``InputError`` where there is no dense MLP."""
     block = bridge.blocks[layer]
-    with placement.present(block):
+    with offloading.present(block):
         if (weights := getattr(block.mlp, "W_out", None)) is not None:
             return weights.detach()  # keeps its values when the block is let go
     raise InputError(

@@ -18,7 +18,7 @@ from helpers.errors import InputError
 
 SLUG = "mlp_norm"
 PARTS = {"residual": "hook_in", "attention": "hook_attn_out", "mlp": "hook_mlp_out", "after": "hook_out"}
-TOLERANCE = 1e-3
+SUM_TOLERANCE = 1e-3
 
 
 def sweep(
@@ -67,7 +67,7 @@ def _check_sum(bridge: TransformerBridge, layer: int, parts: dict[str, Float[Ten
     """A block's output must be its input plus what attention and MLP write (seen on one sequence)."""
     residual, attention, mlp, after = (parts[part][0].float() for part in PARTS)
     error = (residual + attention + mlp - after).norm() / after.norm()
-    tolerance = max(TOLERANCE, 4 * torch.finfo(parts["after"].dtype).eps)
+    tolerance = max(SUM_TOLERANCE, 4 * torch.finfo(parts["after"].dtype).eps)
     if not error <= tolerance:
         raise InputError(
             f"block {layer} of this {bridge.cfg.architecture} adds more than attention and MLP outputs to the "

@@ -5,7 +5,8 @@ them can be resampled jointly. Windows cut from one document are not independent
 narrow where a text has few documents.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,92 @@ from torch import Tensor
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-KEYS = ("layer", "intervention")
+LAYER_KEYS = ("layer", "intervention")
+ROUNDING = 1e-12  # what may be left over where a sum of nothing is computed as a mean and its deviations
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A statistic of the text as it is (``estimate``) and of every bootstrap resample of it (``draws``).
+
+    It is a number, or an array, for instance a curve over layers. ``-`` and ``/`` go resample by resample;
+    a quotient is not a number where the denominator is not above 0.
+    """
+
+    estimate: Shaped[np.ndarray, "*shape"]
+    draws: Shaped[np.ndarray, "resample *shape"]
+
+    def map(self, function: Callable[[np.ndarray], np.ndarray]) -> "Resampled":
+        """A function of the statistic. It takes ``[n, *shape]``, whatever n, and keeps the leading axis."""
+        return combine(function, self)
+
+    def at(self, place: int) -> "Resampled":
+        """The statistic at one place of its first axis."""
+        return Resampled(np.asarray(self.estimate[place]), self.draws[:, place])
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        return combine(np.subtract, self, other)
+
+    def __truediv__(self, other: "Resampled") -> "Resampled":
+        return combine(divide, self, other)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether it is a number, everywhere and in every resample."""
+        return bool(np.isfinite(self.estimate).all() and np.isfinite(self.draws).all())
+
+    def share(self, condition: Callable[[np.ndarray], np.ndarray]) -> float:
+        """In what share of the resamples a condition is met."""
+        return float(np.mean(condition(self.draws)))
+
+    def interval(self) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+        """Both ends of the percentile interval, of the draws that are numbers; unknown where the estimate is."""
+        tail = 50 * (1 - CONFIDENCE)
+        ends = np.full((2, *self.estimate.shape), np.nan)
+        known = ~np.isnan(self.estimate)
+        if known.any():
+            ends[:, known] = np.nanpercentile(self.draws[:, known], [tail, 100 - tail], axis=0)
+        return np.asarray(ends[0]), np.asarray(ends[1])
+
+    def columns(self, name: str) -> dict[str, Shaped[np.ndarray, "*shape"]]:
+        """The estimate and its interval as columns of a table: ``name``, ``_low`` and ``_high``."""
+        low, high = self.interval()
+        return {name: self.estimate, f"{name}_low": low, f"{name}_high": high}
+
+
+UNKNOWN = Resampled(np.array(np.nan), np.array([np.nan]))
+
+
+def combine(function: Callable[..., np.ndarray], *statistics: Resampled) -> Resampled:
+    """A function of several statistics of the same resamples; as in ``Resampled.map``, over a leading axis."""
+    estimate = function(*(statistic.estimate[None] for statistic in statistics))
+    return Resampled(np.asarray(estimate[0]), function(*(statistic.draws for statistic in statistics)))
+
+
+def pool(statistics: Sequence[Resampled]) -> Resampled:
+    """Several models' statistic as that of one: the mean of their estimates, and the draws of all."""
+    estimate = np.mean([statistic.estimate for statistic in statistics], axis=0)
+    return Resampled(np.asarray(estimate), np.concatenate([statistic.draws for statistic in statistics]))
+
+
+def divide(numerator: np.ndarray, denominator: np.ndarray, above: float = 0.0) -> np.ndarray:
+    """Element by element, with broadcasting; not a number where the denominator is not ``above`` this."""
+    unknown = np.full(np.broadcast_shapes(np.shape(numerator), np.shape(denominator)), np.nan)
+    return np.divide(numerator, denominator, out=unknown, where=np.asarray(denominator) > above)
+
+
+def resample_weights(n_sequences: int, seed: int) -> Resampled:
+    """Weight of every sequence: in the plain mean, and in each bootstrap resample."""
+    draws = np.random.default_rng(seed).integers(n_sequences, size=(RESAMPLES, n_sequences))
+    counts = np.stack([np.bincount(draw, minlength=n_sequences) for draw in draws])
+    return Resampled(np.ones(n_sequences) / n_sequences, counts / n_sequences)
+
+
+def weighted_mean(values: Float[np.ndarray, "sequence *shape"], weights: Resampled) -> Resampled:
+    """Mean over sequences; deviations are averaged, so that equal values give exactly that value."""
+    centre = values.mean(axis=0)
+    deviations = values - centre
+    return weights.map(lambda weight: centre + weight @ deviations)
 
 
 def means(measures: Mapping[str, Shaped[Tensor, "sequence pos"]]) -> dict[str, Float[Tensor, "sequence"]]:
@@ -33,7 +119,7 @@ def summarise(
     sequences: pd.DataFrame,
     ratios: Mapping[str, tuple[str, str]] | None = None,
     seed: int = 0,
-    keys: Sequence[str] = KEYS,
+    keys: Sequence[str] = LAYER_KEYS,
 ) -> pd.DataFrame:
     """Mean over sequences of every measure, with ``_low`` and ``_high``, per layer (and intervention, or other keys).
 
@@ -44,44 +130,16 @@ def summarise(
     measures = [column for column in sequences if column not in (*keys, "sequence")]
     wide = sequences.pivot(index=keys, columns="sequence", values=measures)
     weights = resample_weights(wide[measures[0]].shape[1], seed)
-    means = {measure: _means(wide[measure].to_numpy(dtype=float), weights) for measure in measures}
-    columns = {}
-    for measure, values in means.items():
-        columns |= interval(measure, values)
+    resampled = {measure: weighted_mean(wide[measure].to_numpy(dtype=float).T, weights) for measure in measures}
+    columns: dict[str, np.ndarray] = {}
+    for measure in measures:
+        columns |= resampled[measure].columns(measure)
         for name, (numerator, denominator) in (ratios or {}).items():
             if measure == denominator:
-                columns |= interval(name, divide(means[numerator], means[denominator]))
+                columns |= combine(_ratio_of_sums, resampled[numerator], resampled[denominator]).columns(name)
     table = pd.DataFrame(columns, index=wide.index).reset_index()
     return table.sort_values(list(reversed(keys)), ignore_index=True)
 
 
-def resample_weights(n_sequences: int, seed: int) -> Float[np.ndarray, "resample sequence"]:
-    """Weight of every sequence in the plain mean (row 0) and in each bootstrap resample (the other rows)."""
-    draws = np.random.default_rng(seed).integers(n_sequences, size=(RESAMPLES, n_sequences))
-    counts = np.stack([np.bincount(draw, minlength=n_sequences) for draw in draws])
-    return np.vstack([np.ones(n_sequences), counts]) / n_sequences
-
-
-def divide(
-    numerator: Float[np.ndarray, "*shape"], denominator: Float[np.ndarray, "*shape"]
-) -> Float[np.ndarray, "*shape"]:
-    """Element by element; not a number where the denominator is 0."""
-    return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 1e-12)
-
-
-def interval(measure: str, values: Float[np.ndarray, "key resample"]) -> dict[str, np.ndarray]:
-    """The mean (resample 0) and the percentile interval of the other resamples, as columns ``measure``, ``_low``
-    and ``_high``."""
-    mean, resampled = values[:, 0], values[:, 1:]
-    tail = 50 * (1 - CONFIDENCE)
-    bounds = np.full((2, len(mean)), np.nan)
-    known = ~np.isnan(mean)
-    if known.any():
-        bounds[:, known] = np.nanpercentile(resampled[known], [tail, 100 - tail], axis=1)
-    return {measure: mean, f"{measure}_low": bounds[0], f"{measure}_high": bounds[1]}
-
-
-def _means(values: Float[np.ndarray, "key sequence"], weights) -> Float[np.ndarray, "key resample"]:
-    """Weighted means; deviations are averaged, so that equal values give exactly that value."""
-    centre = values.mean(axis=1, keepdims=True)
-    return centre + (values - centre) @ weights.T
+def _ratio_of_sums(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return divide(numerator, denominator, above=ROUNDING)

@@ -1,22 +1,12 @@
 """Mean ablation of neurons (paper, stages 3 and 4): are prediction and suppression neurons needed?
 
 An ablated neuron has, at every position but BOS, the activation that it has on average over the text: it still
-writes, but says nothing. In a gated MLP the activation is act(gate) * up. The most peaked neurons are
-taken: kurtosis of their cosines with the vocabulary, as in ``neurons``, with positive skew (prediction) or
-negative (suppression), whether or not they are above the paper's threshold; how many are is counted.
-
-Each set is compared with ten random sets of its size. For each of its neurons a random one is drawn from the
-same layer: one of the twenty that are closest in output norm, mean and spread of the activation (each divided by
-its standard deviation in the layer), are in neither list of most peaked neurons and not yet in the set. Where
-a layer has none left, it is drawn from the whole model. Ablation takes away what the activation does around its
-mean, so without the spread as a match a livelier neuron would look more important whatever it says.
-
-Per sequence 88 ablated runs are made, each from its first ablated layer on.
+writes, but says nothing. What is ablated is chosen in ``neuron_sets``: the most peaked neurons of either kind,
+and random sets matched to them. Per sequence 88 ablated runs are made, each from its first ablated layer on.
 """
 
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -24,90 +14,13 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import blocks, neurons, stats
-from helpers.beyond import similarity
-from helpers.engine import readout
+from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
-from helpers.errors import InputError
+from helpers.engine.predictions import Predictions
 
 WHAT = "ablation"
-SIZES = (1, 4, 16, 64)
-KINDS = {"prediction": 1, "suppression": -1}  # the sign of the skew
-RANDOM_SETS = 10
-NEAREST = 20
-MATCHED = ["output_norm", "mean_activation", "activation_spread"]
 CHANGES = ("loss_change_nats", "entropy_change_bits")
-
-
-def profiles(
-    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
-) -> pd.DataFrame:
-    """One row per MLP neuron: ``kurtosis``, ``skew``, ``output_norm`` of what it writes, ``mean_activation`` and
-    ``activation_spread``, its standard deviation.
-
-    The last two are over all positions but BOS. Raises ``InputError`` for a model without dense MLPs.
-    """
-    layers = range(bridge.cfg.n_layers)
-    norms = [neurons.output_weights(bridge, layer).float().norm(dim=-1).cpu() for layer in layers]
-
-    def measure(_first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
-        totals = {}
-
-        def add(activation, hook, layer):
-            values = activation[:, 1:].double()
-            totals[layer] = torch.stack([values.sum((0, 1)), values.square().sum((0, 1))]).cpu()
-
-        hooks = [(f"blocks.{layer}.mlp.hook_post", partial(add, layer=layer)) for layer in layers]
-        bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
-        return [
-            pd.DataFrame(torch.cat([totals[layer] for layer in layers], dim=1).T.numpy(), columns=["sum", "squares"])
-        ]
-
-    totals = over_sequences(bridge, tokens, measure, batch_size)
-    table = neurons.moments(bridge).assign(output_norm=torch.cat(norms).numpy())
-    means = totals.groupby(totals.index % len(table)).sum() / tokens[:, 1:].numel()
-    spread = (means["squares"] - means["sum"] ** 2).clip(lower=0) ** 0.5
-    return table.assign(mean_activation=means["sum"], activation_spread=spread)
-
-
-def sets(profiles: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """What is ablated: one row per ``kind``, ``n_neurons``, ``set`` and neuron, with all columns of its profile.
-
-    ``set`` 0 has the most peaked neurons of the ``kind`` (prediction, suppression), sets 1 to 10 are random ones
-    matched to it. At most a quarter of the model's neurons are of a kind; larger sizes are left out. Raises
-    ``InputError`` where no size is left.
-    """
-    most = min(max(SIZES), len(profiles) // 4)
-    peaked = {kind: profiles[sign * profiles["skew"] > 0].nlargest(most, "kurtosis") for kind, sign in KINDS.items()}
-    candidates = profiles.drop(pd.concat(peaked.values()).index)
-    generator = np.random.default_rng(seed)
-    frames = []
-    for kind, special in peaked.items():
-        for size in (size for size in SIZES if size <= len(special)):
-            keys = {"kind": kind, "n_neurons": size}
-            frames.append(special[:size].assign(**keys, set=0))
-            for number in range(1, RANDOM_SETS + 1):
-                frames.append(matched(special[:size], candidates, generator).assign(**keys, set=number))
-    if not frames:
-        raise InputError(
-            f"a model of {len(profiles)} MLP neurons is too small to ablate some and match them with others"
-        )
-    return pd.concat(frames, ignore_index=True)
-
-
-def matched(special: pd.DataFrame, candidates: pd.DataFrame, generator: np.random.Generator) -> pd.DataFrame:
-    """As many rows of ``candidates``, all different, drawn by the rule above to go with those of ``special``."""
-    layers, features = candidates["layer"].to_numpy(), candidates[MATCHED].to_numpy()
-    free = np.ones(len(candidates), dtype=bool)
-    drawn = []
-    for layer, *wanted in special[["layer", *MATCHED]].itertuples(index=False):
-        pool = np.flatnonzero(free & (layers == layer))
-        pool = pool if len(pool) else np.flatnonzero(free)
-        spread = features[pool].std(0)
-        distance = ((features[pool] - wanted) / np.where(spread > 0, spread, 1)) ** 2
-        nearest = pool[np.argsort(distance.sum(1), kind="stable")[:NEAREST]]
-        drawn.append(generator.choice(nearest))
-        free[drawn[-1]] = False
-    return candidates.iloc[drawn]
+SET_KEYS = ("kind", "n_neurons", "set")
 
 
 def sweep(
@@ -116,7 +29,7 @@ def sweep(
     ablated: pd.DataFrame,
     batch_size: int | str = "auto",
 ) -> pd.DataFrame:
-    """What each ablation changes: one row per sequence, ``kind``, ``n_neurons`` and ``set`` of the table ``sets``.
+    """What each ablation changes: one row per sequence, ``kind``, ``n_neurons`` and ``set`` of ``neuron_sets.sets``.
 
     ``loss_change_nats`` and ``entropy_change_bits``, ablated minus intact, means over positions 1 .. pos-2.
     """
@@ -125,18 +38,18 @@ def sweep(
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         labels = readout.labels(batch)
-        streams = similarity.intact_streams(bridge, batch, inputs)
+        rows = streams.intact_streams(bridge, batch, inputs)
 
-        def read(final: Float[Tensor, "batch pos d_model"]) -> readout.Predictions:
-            return unembedding.read(bridge.ln_final(readout.predicted_positions(final)), labels)
+        def read(final: Float[Tensor, "batch pos d_model"]) -> Predictions:
+            return unembedding.read(streams.final_hidden(bridge, final), labels)
 
-        intact = read(streams[-1])
+        intact = read(rows[-1])
         frames = []
-        for keys, neurons_of_set in ablated.groupby(["kind", "n_neurons", "set"], sort=False):
-            changed = read(run_ablated(bridge, streams, inputs, neurons_of_set))
+        for keys, neurons_of_set in ablated.groupby(list(SET_KEYS), sort=False):
+            changed = read(run_ablated(bridge, rows, inputs, neurons_of_set))
             changes = changed.loss_nats - intact.loss_nats, changed.entropy_bits - intact.entropy_bits
             measures = stats.means(dict(zip(CHANGES, changes, strict=True)))
-            frames.append(stats.rows(first, measures, **dict(zip(("kind", "n_neurons", "set"), keys, strict=True))))
+            frames.append(stats.rows(first, measures, **dict(zip(SET_KEYS, keys, strict=True))))
         return frames
 
     return over_sequences(bridge, tokens, measure, batch_size)
@@ -144,13 +57,13 @@ def sweep(
 
 def run_ablated(
     bridge: TransformerBridge,
-    streams: Float[Tensor, "layer batch pos d_model"],
+    rows: Float[Tensor, "row batch pos d_model"],
     inputs: list[blocks.BlockInputs],
     ablated: pd.DataFrame,
 ) -> Float[Tensor, "batch pos d_model"]:
     """The final residual stream with the neurons ``ablated`` (layer, neuron, mean_activation) at their means.
 
-    ``streams`` are the intact run's, as ``similarity.intact_streams`` returns them.
+    ``rows`` are the intact run's, as ``streams.intact_streams`` returns them.
     """
 
     def replace(activation, hook, numbers, means):
@@ -158,17 +71,12 @@ def run_ablated(
         replaced[:, 1:, numbers.to(activation.device)] = means.to(activation)
         return replaced
 
-    hooks = [
-        (
-            f"blocks.{layer}.mlp.hook_post",
-            partial(
-                replace, numbers=torch.tensor(rows["neuron"].values), means=torch.tensor(rows["mean_activation"].values)
-            ),
-        )
-        for layer, rows in ablated.groupby("layer")
-    ]
+    hooks = []
+    for layer, of_layer in ablated.groupby("layer"):
+        numbers, means = (torch.tensor(of_layer[column].values) for column in ("neuron", "mean_activation"))
+        hooks.append((f"blocks.{layer}.mlp.hook_post", partial(replace, numbers=numbers, means=means)))
     first = ablated["layer"].min() if len(ablated) else bridge.cfg.n_layers
-    residual = streams[first]
+    residual = rows[first]
     with bridge.hooks(fwd_hooks=hooks):
         for layer in range(first, bridge.cfg.n_layers):
             residual = blocks.run_block(bridge, layer, residual, inputs)
@@ -184,9 +92,9 @@ def summarise(sequences: pd.DataFrame, ablated: pd.DataFrame, seed: int = 0) -> 
     keys = ["kind", "n_neurons"]
     is_random = sequences["set"] > 0
     table = stats.summarise(sequences[~is_random].drop(columns="set"), keys=keys, seed=seed)
-    each = sequences[is_random].groupby([*keys, "set"])[list(CHANGES)].mean().groupby(keys)
-    random = {"": each.mean(), "_smallest": each.min(), "_largest": each.max()}
-    columns = {f"{name}_random{end}": found[name] for name in CHANGES for end, found in random.items()}
+    random_sets = sequences[is_random].groupby([*keys, "set"])[list(CHANGES)].mean().groupby(keys)
+    over_sets = {"": random_sets.mean(), "_smallest": random_sets.min(), "_largest": random_sets.max()}
+    columns = {f"{name}_random{end}": changes[name] for name in CHANGES for end, changes in over_sets.items()}
     special = ablated[ablated["set"] == 0]
     above = special.assign(n_above_threshold=special["kurtosis"] > neurons.KURTOSIS_THRESHOLD)
     columns["n_above_threshold"] = above.groupby(keys)["n_above_threshold"].sum().astype(int)

@@ -10,7 +10,6 @@ position that is cut.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import pandas as pd
 import torch
@@ -19,13 +18,14 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import blocks
+from helpers.beyond.copied_places import CopiedPlaces
 from helpers.engine import readout
 from helpers.engine.batches import over_sequences
 from helpers.errors import InputError
 
 SCOPES = ("layer", "up_to")
 PLACES_PER_CALL = 32
-TOLERANCE = 1e-2  # nats
+COPY_TOLERANCE = 1e-2  # nats
 
 
 def sweep(
@@ -94,12 +94,12 @@ def loss_changes(
         return torch.empty(bridge.cfg.n_layers, len(SCOPES), 0)
     parts = zip(places.split(PLACES_PER_CALL), reach.split(PLACES_PER_CALL), strict=True)
     changes = []
-    for some, their_reach in parts:
-        intact, copies = cut_streams(bridge, tokens, some, their_reach, inputs)
-        labels = tokens[some + 1]
+    for part, part_reach in parts:
+        intact, copies = cut_streams(bridge, tokens, part, part_reach, inputs)
+        labels = tokens[part + 1]
         losses = [
             unembedding.read(bridge.ln_final(hidden), labels.expand(hidden.shape[:-1])).loss_nats
-            for hidden in (copies, intact[None, some])
+            for hidden in (copies, intact[None, part])
         ]
         changes.append((losses[0] - losses[1]).unflatten(0, (-1, len(SCOPES))))
     return torch.cat(changes, dim=-1)
@@ -122,62 +122,11 @@ def cut_streams(
     for layer in range(bridge.cfg.n_layers):
         if layer:
             copies = torch.cat([copies, intact[places][None], copies[-1:]])
-        beside = Beside(len(tokens), places, reach, len(copies)).of(inputs[layer])
+        longer = CopiedPlaces(len(tokens), places, reach, len(copies)).lengthen(inputs[layer])
         both = torch.cat([intact, copies.flatten(0, 1)])
-        both = blocks.run_block(bridge, layer, both[None], [*inputs[:layer], beside])[0]
+        both = blocks.run_block(bridge, layer, both[None], [*inputs[:layer], longer])[0]
         intact, copies = both[: len(tokens)], both[len(tokens) :].unflatten(0, copies.shape[:2])
     return intact, copies
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What a block needs for a text of ``n_pos`` tokens with ``n_copies`` of each place behind it.
-
-    The last two copies of a place do not see the ``reach`` tokens before it, the others do.
-    """
-
-    n_pos: int
-    places: Int[Tensor, "place"]
-    reach: Int[Tensor, "place"]
-    n_copies: int
-
-    def of(self, extra: blocks.BlockInputs) -> blocks.BlockInputs:
-        """The block's inputs recorded for the text alone, made longer."""
-        given = (*extra.args, *extra.kwargs.values())
-        if not any(self._is_mask(value) for value in given):
-            raise InputError("this architecture takes no attention mask: attention cannot be cut, leave it out")
-        kwargs = {name: self._longer(value) for name, value in extra.kwargs.items()}
-        return blocks.BlockInputs(tuple(map(self._longer, extra.args)), kwargs)
-
-    def _is_mask(self, value: object) -> bool:
-        return isinstance(value, Tensor) and value.dim() == 4 and value.shape[-2:] == (self.n_pos, self.n_pos)
-
-    def _longer(self, value: object) -> object:
-        if isinstance(value, tuple):
-            return tuple(map(self._longer, value))
-        if self._is_mask(value):
-            return self.mask(value)
-        if isinstance(value, Tensor) and value.dim() > 1 and value.shape[1] == self.n_pos:  # position tables and ids
-            copied = self.places.repeat(self.n_copies).to(value.device)
-            return torch.cat([value, value[:, copied]], dim=1)
-        return value
-
-    def mask(self, text: Tensor) -> Tensor:
-        """The mask, additive or boolean: copies see what their originals see, themselves, and no other copy."""
-        blocked = False if text.dtype == torch.bool else torch.finfo(text.dtype).min
-        places, reach = self.places.to(text.device), self.reach.to(text.device)
-        n_places = len(places)
-        seen = text[0, 0, places]  # (place, key)
-        itself = seen.gather(1, places[:, None]).repeat(self.n_copies, 1).squeeze(1)
-        seen = seen.scatter(1, places[:, None], blocked)
-        back = places[:, None] - torch.arange(self.n_pos, device=text.device)
-        cut = seen.masked_fill((back >= 1) & (back <= reach[:, None]), blocked)
-        length = self.n_pos + self.n_copies * n_places
-        mask = text.new_full((1, 1, length, length), blocked)
-        mask[0, 0, : self.n_pos, : self.n_pos] = text[0, 0]
-        mask[0, 0, self.n_pos :, : self.n_pos] = torch.cat([seen.repeat(self.n_copies - 2, 1), cut, cut])
-        mask[0, 0].diagonal()[self.n_pos :] = itself
-        return mask
 
 
 def _check(bridge, tokens, inputs, unembedding) -> None:
@@ -185,7 +134,7 @@ def _check(bridge, tokens, inputs, unembedding) -> None:
     row = tokens[0].to(bridge.W_U.device)
     places = torch.arange(1, len(row) - 1, max(1, len(row) // 8), device=row.device)
     change = loss_changes(bridge, row, places, torch.zeros_like(places), inputs, unembedding).abs().max().item()
-    if not change <= max(TOLERANCE, 64 * torch.finfo(bridge.W_U.dtype).eps) or math.isnan(change):
+    if not change <= max(COPY_TOLERANCE, 64 * torch.finfo(bridge.W_U.dtype).eps) or math.isnan(change):
         raise InputError(
             f"positions copied behind the text do not predict what their originals do in this "
             f"{bridge.cfg.architecture} (loss differs by {change:.2g} nats): its attention cannot be cut like this"

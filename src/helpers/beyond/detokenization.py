@@ -18,12 +18,12 @@ from helpers.engine.batches import over_sequences
 from helpers.text.vocabulary import word_spans
 
 SLUG = "detokenization"
-PICKED = 0.1  # a head gathers if words get this much more of its attention than their matches
-PAIR = ["sequence", "word", "control", "reach"]
+PICKING_THRESHOLD = 0.1  # a head gathers if words get this much more of its attention than their matches
+PAIR_COLUMNS = ["sequence", "word", "control", "reach"]
 
 
 def matched_words(texts: list[str], tokens: Int[Tensor, "sequence pos"]) -> pd.DataFrame:
-    """Every word of several tokens with its match: one row per word, columns as in ``PAIR``.
+    """Every word of several tokens with its match: one row per word, columns as in ``PAIR_COLUMNS``.
 
     ``word`` is the position of the last piece, ``reach`` = k-1 the number of pieces before it, ``control``
     the position of the nearest one-token word of the same sequence from which ``reach`` offsets do not
@@ -39,7 +39,7 @@ def matched_words(texts: list[str], tokens: Int[Tensor, "sequence pos"]) -> pd.D
             usable = [position for position in single if position > reach]
             if reach and usable:
                 rows.append((sequence, last, min(usable, key=lambda position: abs(position - last)), reach))
-    return pd.DataFrame(rows, columns=PAIR, dtype="int64")
+    return pd.DataFrame(rows, columns=PAIR_COLUMNS, dtype="int64")
 
 
 def sweep(
@@ -100,7 +100,7 @@ def by_layer(gathered: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 def by_head(gathered: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """One row per layer and head: ``picking_difference`` on sequences of even number, the rest on the others.
 
-    ``picked`` heads have a ``picking_difference`` of at least ``PICKED``.
+    ``picked`` heads have a ``picking_difference`` of at least ``PICKING_THRESHOLD``.
     """
     measures = [column for column in gathered if column.startswith("gathering")]
     keys = ["layer", "head"]
@@ -109,7 +109,7 @@ def by_head(gathered: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     held_out = gathered.assign(**{name: gathered[name].mask(is_even) for name in measures})
     table = summarise(held_out, keys, seed)
     table.insert(2, "picking_difference", picking.loc[list(zip(table["layer"], table["head"], strict=True))].to_numpy())
-    return table.assign(picked=table["picking_difference"] >= PICKED).sort_values(keys, ignore_index=True)
+    return table.assign(picked=table["picking_difference"] >= PICKING_THRESHOLD).sort_values(keys, ignore_index=True)
 
 
 def summarise(rows: pd.DataFrame, keys: list[str] | tuple[str, ...] = ("layer",), seed: int = 0) -> pd.DataFrame:

@@ -18,15 +18,15 @@ from helpers import stats
 from helpers.beyond import probes
 from helpers.beyond.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task, parts_of_speech, word_senses
 from helpers.judging import claims
+from helpers.stats import Resampled
 
 SLUG = "feature_engineering"
-KEYS = ("layer", "task", "probe", "chance")
+PROBE_KEYS = ("layer", "task", "probe", "chance")
 MOST_OF_THE_RISE = 0.9
-Curve = Float[np.ndarray, "resample row"]
 
 
 def predict(task: Task, seed: int = 0) -> pd.DataFrame:
-    """What each row's probe says of every example: one row per residual row, ``probe`` and example.
+    """What each row's probe answers for every example: one row per residual row, ``probe`` and example.
 
     ``probe`` is ``logistic``; ``shuffled``, the same with labels dealt out anew for every row (senses within a
     word); for senses also ``cosine``. ``label`` is what the probe was to say, ``correct`` and ``score`` are those
@@ -38,11 +38,11 @@ def predict(task: Task, seed: int = 0) -> pd.DataFrame:
         keys = {"layer": layer, "task": task.name, "chance": task.chance, "word": task.words}
         strength = 1 / features.shape[1]
         for probe, labels in (("logistic", task.labels), ("shuffled", _shuffled(task, generator))):
-            said = probes.predictions(features, labels, task.words, strength)
-            frames.append(said.assign(**keys, probe=probe, label=labels.astype(str)))
+            answers = probes.predictions(features, labels, task.words, strength)
+            frames.append(answers.assign(**keys, probe=probe, label=labels.astype(str)))
         if task.similarity is not None:
-            said = pd.DataFrame({"score": task.similarity[layer]})
-            frames.append(said.assign(**keys, probe="cosine", label=task.labels.astype(str)))
+            answers = pd.DataFrame({"score": task.similarity[layer]})
+            frames.append(answers.assign(**keys, probe="cosine", label=task.labels.astype(str)))
     return pd.concat(frames).rename_axis("example").reset_index()
 
 
@@ -65,13 +65,12 @@ def summarise(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     The probes stay as they are, their words are drawn again. Empty where a probe could not be trained.
     """
     frames = []
-    for keys, said in predictions.groupby(["task", "probe", "chance"], sort=False):
-        layers = np.sort(said["layer"].unique())
-        frame = pd.DataFrame({"layer": layers, **dict(zip(("task", "probe", "chance"), keys, strict=True))})
+    for values, answers in predictions.groupby(["task", "probe", "chance"], sort=False):
+        keys = dict(zip(("task", "probe", "chance"), values, strict=True))
+        columns = {"layer": np.sort(answers["layer"].unique()), **keys}
         for measure, resampled in MEASURES.items():
-            for column, values in stats.interval(measure, resampled(said, seed).T).items():
-                frame[column] = values
-        frames.append(frame)
+            columns |= resampled(answers, seed).columns(measure)
+        frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -80,9 +79,9 @@ def order(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
     ``peak`` is the depth of the highest row; ``risen`` of the first that has made 90 % of the way from row 0 to
     there. Sense is read by the probe (``logistic``) or by the ``cosine``. Columns ``part_of_speech`` and
-    ``word_sense``, in depth from 0 to 1, and the verdict of ``claims.judge`` on the difference, sense minus part
-    of speech, in joint resamples of both tasks' words. It is undecided where a task is not done above chance, on
-    the mean of all rows from 1 on.
+    ``word_sense``, in depth from 0 to 1, and what ``claims.decide`` says of the difference, sense minus part of
+    speech, being above 0, in joint resamples of both tasks' words. It is undecided where a task is not done above
+    chance, on the mean of all rows from 1 on.
     """
     tags, senses = (predictions[predictions["task"] == task] for task in (PART_OF_SPEECH, WORD_SENSE))
     rows = []
@@ -94,33 +93,30 @@ def order(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
         absent = [task for task, (curve, chance) in curves.items() if not _is_above(curve, chance)]
         reason = f"{' and '.join(absent)} not read off above chance" if absent else ""
         for reading, place in PLACES.items():
-            depths = {task: place(curve) for task, (curve, _) in curves.items()}
-            claim = claims.Claim(reading, "The part of speech comes before the sense", SLUG, "2", reading, "above 0")
-            verdict = claims.judge(claim, depths[WORD_SENSE] - depths[PART_OF_SPEECH], reason)
+            depths = {task: curve.map(place) for task, (curve, _) in curves.items()}
+            lead = depths[WORD_SENSE] - depths[PART_OF_SPEECH]
             keys = {"reading": reading, "sense_by": sense_by}
-            rows.append(keys | {task: depth[0] for task, depth in depths.items()} | verdict)
-    judged = ["statistic", "statistic_low", "statistic_high", "share_true", "verdict", "reason"]
-    return pd.DataFrame(rows)[["reading", "sense_by", PART_OF_SPEECH, WORD_SENSE, *judged]]
+            places = {task: float(depth.estimate) for task, depth in depths.items()}
+            rows.append(keys | places | claims.decide(lead, lambda lead: lead > 0, reason))
+    return pd.DataFrame(rows)
 
 
-def resampled_accuracy(said: pd.DataFrame, seed: int) -> Curve:
-    """Balanced accuracy of every row: of all words first, then in each bootstrap resample of them."""
-    labels, words = (_wide(said, column)[:, 0] for column in ("label", "word"))
-    weights = stats.resample_weights(len(set(words)), seed)
-    return probes.balanced_accuracy(_wide(said, "correct").astype(float), labels, words, weights)
+def resampled_accuracy(answers: pd.DataFrame, seed: int) -> Resampled:
+    """Balanced accuracy of every row, in resamples of the words."""
+    labels, words = (_wide(answers, column)[:, 0] for column in ("label", "word"))
+    correct, weights = _wide(answers, "correct").astype(float), stats.resample_weights(len(set(words)), seed)
+    return weights.map(lambda weight: probes.balanced_accuracy(correct, labels, words, weight))
 
 
-def resampled_auc(said: pd.DataFrame, seed: int) -> Curve:
+def resampled_auc(answers: pd.DataFrame, seed: int) -> Resampled:
     """Mean over words of the AUC within a word, likewise; not a number for a task that has none."""
-    labels, words = (_wide(said, column)[:, 0] for column in ("label", "word"))
-    scores = _wide(said, "score").astype(float)
-    auc = probes.auc_within_groups(scores, labels == "True", words)
-    mean = auc.mean(0)
-    return mean + stats.resample_weights(len(auc), seed) @ (auc - mean)  # equal values give exactly that value
+    labels, words = (_wide(answers, column)[:, 0] for column in ("label", "word"))
+    auc = probes.auc_within_groups(_wide(answers, "score").astype(float), labels == "True", words)
+    return stats.weighted_mean(auc, stats.resample_weights(len(auc), seed))
 
 
-def _wide(said: pd.DataFrame, column: str) -> Shaped[np.ndarray, "example row"]:
-    return said.pivot(index="example", columns="layer", values=column).to_numpy()
+def _wide(answers: pd.DataFrame, column: str) -> Shaped[np.ndarray, "example row"]:
+    return answers.pivot(index="example", columns="layer", values=column).to_numpy()
 
 
 def _shuffled(task: Task, generator: np.random.Generator) -> Shaped[np.ndarray, "example"]:
@@ -134,19 +130,19 @@ def _shuffled(task: Task, generator: np.random.Generator) -> Shaped[np.ndarray, 
     return shuffled
 
 
-def _is_above(curve: Curve, chance: float) -> bool:
+def _is_above(curve: Resampled, chance: float) -> bool:
     """Whether the mean of all rows but the embedding is above chance in 97.5 % of the resamples."""
-    return bool(np.mean(curve[1:, 1:].mean(1) > chance) >= claims.CERTAIN)
+    return curve.share(lambda rows: rows[:, 1:].mean(1) > chance) >= claims.CERTAIN
 
 
-def _peak(curve: Curve) -> Float[np.ndarray, "resample"]:
-    return curve.argmax(1) / (curve.shape[1] - 1)
+def _peak(curves: Float[np.ndarray, "resample row"]) -> Float[np.ndarray, "resample"]:
+    return curves.argmax(1) / (curves.shape[1] - 1)
 
 
-def _risen(curve: Curve) -> Float[np.ndarray, "resample"]:
-    start = curve[:, :1]
-    risen = curve - start >= MOST_OF_THE_RISE * (curve.max(1, keepdims=True) - start)
-    return risen.argmax(1) / (curve.shape[1] - 1)
+def _risen(curves: Float[np.ndarray, "resample row"]) -> Float[np.ndarray, "resample"]:
+    start = curves[:, :1]
+    risen = curves - start >= MOST_OF_THE_RISE * (curves.max(1, keepdims=True) - start)
+    return risen.argmax(1) / (curves.shape[1] - 1)
 
 
 MEASURES = {"balanced_accuracy": resampled_accuracy, "auc": resampled_auc}

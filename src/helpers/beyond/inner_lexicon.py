@@ -13,22 +13,21 @@ import math
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import lens, stats
-from helpers.engine.batches import device, in_parts, rows_per_call
+from helpers import stats
+from helpers.beyond.nearest import by_embedding, by_neighbour
+from helpers.engine import streams
 from helpers.text.spelled_words import contexts, examples, words
 from helpers.text.vocabulary import word_spans
 
 MOST_PLACES = 2048
-TIE = 1e-5
 ENDINGS = {"whole": ["token"], "spelled": ["first", "last"], "wrong_start": ["wrong_first", "last"]}
 SPELLINGS = ("several_tokens", *ENDINGS, "gain")
 MEASURES = ("neighbour", "neighbour_chance", "embedding", "embedding_rank", "embedding_chance")
-KEYS = ("layer", "spelling")
+SPELLING_KEYS = ("layer", "spelling")
 
 
 def sweep(bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], texts: list[str]) -> pd.DataFrame:
@@ -38,7 +37,7 @@ def sweep(bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], texts:
 
 def summarise(rows: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Means with intervals of every depth and spelling: over sequences, or over the words that were spelled."""
-    parts = [stats.summarise(part, keys=KEYS, seed=seed) for _, part in rows.groupby("spelling", sort=False)]
+    parts = [stats.summarise(part, keys=SPELLING_KEYS, seed=seed) for _, part in rows.groupby("spelling", sort=False)]
     return pd.concat(parts, ignore_index=True)
 
 
@@ -59,9 +58,11 @@ def tell_apart(bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], t
     if not counts.any():
         return _nothing(bridge, ["several_tokens"])
     frames = []
-    for layer, residual in enumerate(_residuals_at(bridge, tokens, sequence, pos)):
-        found = by_neighbour(residual[counts], residual, allowed[counts], right[counts])
-        rows = pd.DataFrame({"sequence": sequence[counts], **{name: value.double() for name, value in found.items()}})
+    residuals = streams.at_places(bridge, tokens[: sequence.max() + 1], sequence, pos)
+    for layer, residual in enumerate(residuals):
+        measures = by_neighbour(residual[counts], residual, allowed[counts], right[counts])
+        values = {name: measure.double() for name, measure in measures.items()}
+        rows = pd.DataFrame({"sequence": sequence[counts], **values})
         frames.append(rows.groupby("sequence", as_index=False).mean().assign(layer=layer, spelling="several_tokens"))
     return pd.concat(frames, ignore_index=True)
 
@@ -81,70 +82,28 @@ def spell(bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], texts:
     targets = torch.tensor(chosen["token"].to_numpy())
     others = chosen[["token", "others"]].explode("others")
     owners = torch.tensor(others["token"].to_numpy())
-    reference = last_residuals(bridge, torch.cat([contexts(tokens, list(others["others"])), owners[:, None]], dim=1))
+    reference = _last_residuals(bridge, torch.cat([contexts(tokens, list(others["others"])), owners[:, None]], dim=1))
     right = owners == targets[:, None]
     candidates = torch.tensor(words(texts))
     embeddings = bridge.W_E[candidates.to(bridge.W_E.device)].float().cpu()
     is_word = candidates == targets[:, None]
-    here = contexts(tokens, list(zip(chosen["sequence"], chosen["pos"], strict=True)))
-    found: dict[str, list[dict[str, Tensor]]] = {}
+    before = contexts(tokens, list(zip(chosen["sequence"], chosen["pos"], strict=True)))
+    measured: dict[str, list[dict[str, Tensor]]] = {}  # by spelling and layer
     for spelling, columns in ENDINGS.items():
-        residuals = last_residuals(bridge, torch.cat([here, torch.tensor(chosen[columns].to_numpy().tolist())], dim=1))
-        found[spelling] = [
+        ending = torch.tensor(chosen[columns].to_numpy().tolist())
+        residuals = _last_residuals(bridge, torch.cat([before, ending], dim=1))
+        measured[spelling] = [
             by_neighbour(residual, known, torch.ones_like(right), right) | by_embedding(residual, embeddings, is_word)
             for residual, known in zip(residuals, reference, strict=True)
         ]
-    pairs = zip(found["spelled"], found["wrong_start"], strict=True)
-    found["gain"] = [{name: spelled[name] - wrong[name] for name in MEASURES} for spelled, wrong in pairs]
+    pairs = zip(measured["spelled"], measured["wrong_start"], strict=True)
+    measured["gain"] = [{name: spelled[name] - wrong[name] for name in MEASURES} for spelled, wrong in pairs]
     frames = [
         stats.rows(0, measures, layer=layer, spelling=spelling)
-        for spelling, layers in found.items()
+        for spelling, layers in measured.items()
         for layer, measures in enumerate(layers)
     ]
     return pd.concat(frames, ignore_index=True)
-
-
-def by_neighbour(
-    residual: Float[Tensor, "word d_model"],
-    reference: Float[Tensor, "place d_model"],
-    allowed: Bool[Tensor, "word place"],
-    right: Bool[Tensor, "word place"],
-) -> dict[str, Float[Tensor, "word"]]:
-    """Whether the nearest ``allowed`` reference is a ``right`` one (of equally near ones: the share), and chance."""
-    mean = reference.mean(0)
-    cosines = normalize(residual - mean, dim=-1) @ normalize(reference - mean, dim=-1).T
-    cosines = cosines.masked_fill(~allowed, -math.inf)
-    nearest = cosines >= cosines.amax(-1, keepdim=True) - TIE
-    return {
-        "neighbour": (nearest & right).sum(-1) / nearest.sum(-1),
-        "neighbour_chance": (allowed & right).sum(-1) / allowed.sum(-1),
-    }
-
-
-def by_embedding(
-    residual: Float[Tensor, "word d_model"],
-    embeddings: Float[Tensor, "candidate d_model"],
-    is_word: Bool[Tensor, "word candidate"],
-) -> dict[str, Float[Tensor, "word"]]:
-    """Whether the nearest embedding is the word's, the share of the others that are nearer, and chance."""
-    cosines = normalize(residual, dim=-1) @ normalize(embeddings, dim=-1).T
-    nearer = (cosines > cosines[is_word][:, None]).sum(-1)
-    n_candidates = embeddings.shape[0]
-    rank = nearer / max(1, n_candidates - 1)
-    return {
-        "embedding": (nearer == 0).float(),
-        "embedding_rank": rank,
-        "embedding_chance": torch.full_like(rank, 1 / n_candidates),
-    }
-
-
-def last_residuals(bridge: TransformerBridge, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "layer row d_model"]:
-    """The residual stream of the last position before every layer and after the last, in float32."""
-
-    def run(_first: int, rows: Int[Tensor, "row pos"]) -> Float[Tensor, "layer row d_model"]:
-        return _read(bridge, rows, (slice(None), -1))
-
-    return torch.cat(in_parts(tokens, rows_per_call(bridge, tokens.shape[1]), run), dim=1)
 
 
 def _endings(texts: list[str], tokens: Int[Tensor, "sequence pos"]) -> pd.DataFrame:
@@ -159,32 +118,10 @@ def _endings(texts: list[str], tokens: Int[Tensor, "sequence pos"]) -> pd.DataFr
     return pd.DataFrame(rows[:MOST_PLACES], columns=["sequence", "pos", "last", "word"], dtype="int64")
 
 
-def _residuals_at(
-    bridge: TransformerBridge,
-    tokens: Int[Tensor, "sequence pos"],
-    sequence: Int[Tensor, "place"],
-    pos: Int[Tensor, "place"],
-) -> Float[Tensor, "layer place d_model"]:
-    """The residual stream of some places before every layer and after the last, in float32; places in order."""
-
-    def run(first: int, rows: Int[Tensor, "row pos"]) -> Float[Tensor, "layer place d_model"]:
-        here = (sequence >= first) & (sequence < first + len(rows))
-        return _read(bridge, rows, (sequence[here] - first, pos[here]))
-
-    needed = tokens[: sequence.max() + 1]
-    return torch.cat(in_parts(needed, rows_per_call(bridge, tokens.shape[1]), run), dim=1)
-
-
-def _read(
-    bridge: TransformerBridge, rows: Int[Tensor, "row pos"], where: tuple[Tensor | slice, Tensor | int]
-) -> Float[Tensor, "layer place d_model"]:
-    """The rows of the lens at some places of a batch."""
-    found: list[Tensor] = []
-    hooks = [
-        (name, lambda residual, hook: found.append(residual[where].float().cpu())) for name in lens.row_names(bridge)
-    ]
-    bridge.run_with_hooks(rows.to(device(bridge)), fwd_hooks=hooks, return_type=None, use_cache=False)
-    return torch.stack(found)
+def _last_residuals(bridge: TransformerBridge, tokens: Int[Tensor, "text pos"]) -> Float[Tensor, "layer text d_model"]:
+    """The residual of the last position of every text, at every depth."""
+    n_texts, context = tokens.shape
+    return streams.at_places(bridge, tokens, torch.arange(n_texts), torch.full((n_texts,), context - 1))
 
 
 def _nothing(bridge: TransformerBridge, spellings: list[str]) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Linear probes: what can be read off activations by a plane, judged on groups the probe has not seen.
 
-What is said of every example is kept, so that a judgement can be made again in every bootstrap resample of
+The answer for every example is kept, so that a judgement can be made again in every bootstrap resample of
 the groups.
 """
 
@@ -13,6 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
+from helpers.stats import divide
+
 FOLDS = 5
 
 
@@ -22,7 +24,7 @@ def predictions(
     groups: Shaped[np.ndarray, "example"],
     strength: float = 1.0,
 ) -> pd.DataFrame:
-    """What a logistic probe says of every example when it was trained on other groups: one row each.
+    """What a logistic probe answers for every example when it was trained on other groups: one row each.
 
     ``strength`` is the inverse of the L2 penalty. Features are standardised, classes weighted by how rare they are.
     ``correct`` is 1 or 0; ``score``, for two classes, how far the example is on the side of the larger label.
@@ -54,10 +56,9 @@ def balanced_accuracy(
     recalls = []
     for label in np.unique(labels):
         members = of_group * (labels == label)
-        size = weights @ members.sum(1)
-        recalls.append(weights @ (members @ correct) / np.where(size > 0, size, np.nan)[:, None])
+        recalls.append(divide(weights @ (members @ correct), weights @ members.sum(1, keepdims=True)))
     counted = np.isfinite(recalls)
-    return np.where(counted, recalls, 0).sum(0) / np.where(counted.any(0), counted.sum(0), np.nan)
+    return divide(np.where(counted, recalls, 0).sum(0), counted.sum(0))
 
 
 def auc_within_groups(

@@ -8,7 +8,7 @@ smoothly with k; if it is a chain, it breaks. All measures compare with the inta
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from helpers import blocks, lesion, stats
 from helpers.engine import readout
 from helpers.engine.batches import in_parts, over_sequences
+from helpers.engine.streams import advance, final_hidden
 
 SLUG = "residual_paths"
 RATIOS = lesion.RATIOS
@@ -36,8 +37,7 @@ def contiguous_runs(n_layers: int) -> pd.DataFrame:
 
 
 def random_deletions(n_layers: int, seed: int = 0) -> pd.DataFrame:
-    """``DRAWS`` random sets of k different layers: ``k``, ``draw``, whether layer 0 is in none (``first_kept``),
-    and the ``deleted`` layers.
+    """``DRAWS`` random sets of k layers: ``k``, ``draw``, whether layer 0 stays (``first_kept``), the ``deleted`` ones.
 
     k is 1 .. n_layers - 1, or ``COUNTS`` evenly spaced ones of these. The sets depend on the number of layers
     and the seed only, so that a model and its twin get the same.
@@ -45,10 +45,9 @@ def random_deletions(n_layers: int, seed: int = 0) -> pd.DataFrame:
     generator, most = np.random.default_rng(seed), max(1, n_layers - 1)
     counts = np.unique(np.linspace(1, most, min(COUNTS, most)).round().astype(int))
     rows = []
-    for k in counts.tolist():
-        for draw in range(DRAWS):
-            deleted = tuple(sorted(generator.choice(n_layers, k, replace=False).tolist()))
-            rows.append((k, draw, 0 not in deleted, deleted))
+    for k, draw in product(counts.tolist(), range(DRAWS)):
+        deleted = tuple(sorted(generator.choice(n_layers, k, replace=False).tolist()))
+        rows.append((k, draw, 0 not in deleted, deleted))
     return pd.DataFrame(rows, columns=["k", "draw", "first_kept", "deleted"])
 
 
@@ -78,8 +77,7 @@ def sweep(
         same_for_all = {"accuracy_commonest": labels == commonest.to(labels.device)}
 
         def hidden(deleted: Bool[Tensor, "deletion layer"]) -> Iterator[Float[Tensor, "batch pos-2 d_model"]]:
-            streams = final_streams(bridge, batch, deleted, inputs)
-            return (bridge.ln_final(readout.predicted_positions(stream)) for stream in streams)
+            return (final_hidden(bridge, stream) for stream in final_streams(bridge, batch, deleted, inputs))
 
         intact = unembedding.reference(next(hidden(nothing)), labels)
 
@@ -116,7 +114,7 @@ def final_streams(
         branches, stream_of = (stream_of + n_before * skips).unique(return_inverse=True)
         streams = streams[branches % n_before]
         n_running = int((branches < n_before).sum())
-        lesion.advance(bridge, layer, streams[:n_running], inputs)
+        advance(bridge, layer, streams[:n_running], inputs)
     return [streams[stream] for stream in stream_of.tolist()]
 
 
@@ -129,13 +127,12 @@ def summarise_draws(sequences: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """
     draws = by_draw(sequences, seed)
     measures = [column for column in draws if not column.endswith(("_low", "_high"))]
-    table = stats.summarise(
-        draws[measures].drop(columns="first_kept").rename(columns={"draw": "sequence"}), seed=seed, keys=["k"]
-    ).set_index("k")
-    kept = draws.groupby("k")["relative_accuracy"]
-    table["relative_accuracy_best"], table["relative_accuracy_worst"] = kept.max(), kept.min()
-    for name, some in (("kept", draws["first_kept"]), ("lost", ~draws["first_kept"])):
-        table[f"relative_accuracy_first_{name}"] = draws[some].groupby("k")["relative_accuracy"].mean()
+    resampled = draws[measures].drop(columns="first_kept").rename(columns={"draw": "sequence"})
+    table = stats.summarise(resampled, seed=seed, keys=["k"]).set_index("k")
+    accuracy = draws.groupby("k")["relative_accuracy"]
+    table["relative_accuracy_best"], table["relative_accuracy_worst"] = accuracy.max(), accuracy.min()
+    for name, is_so in (("kept", draws["first_kept"]), ("lost", ~draws["first_kept"])):
+        table[f"relative_accuracy_first_{name}"] = draws[is_so].groupby("k")["relative_accuracy"].mean()
     return table.reset_index()
 
 

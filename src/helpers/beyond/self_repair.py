@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, lens, stats
-from helpers.beyond import residual_paths, similarity
-from helpers.engine import readout
+from helpers import blocks, stats
+from helpers.beyond import residual_paths
+from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
 
 
@@ -42,14 +42,14 @@ def sweep(
         def loss(hidden: Float[Tensor, "batch predicted d_model"]) -> Float[Tensor, "batch predicted"]:
             return unembedding.read(hidden, labels).loss_nats
 
-        streams = readout.predicted_positions(similarity.intact_streams(bridge, batch, inputs))
+        rows = readout.predicted_positions(streams.intact_streams(bridge, batch, inputs))
         dropped = residual_paths.final_streams(bridge, batch, single, inputs)
-        intact = loss(bridge.ln_final(streams[-1]))
+        intact = loss(bridge.ln_final(rows[-1]))
         frames = []
         for layer, recomputed in enumerate(dropped):
-            hidden, hidden_frozen = without(bridge, streams[-1], streams[layer + 1].float() - streams[layer].float())
-            recomputed_hidden = bridge.ln_final(readout.predicted_positions(recomputed))
-            losses = (loss(here) for here in (hidden_frozen, hidden, recomputed_hidden))
+            hidden, hidden_frozen = without(bridge, rows[-1], rows[layer + 1].float() - rows[layer].float())
+            recomputed_hidden = streams.final_hidden(bridge, recomputed)
+            losses = map(loss, (hidden_frozen, hidden, recomputed_hidden))
             measures = effects(*(after - intact for after in losses))
             frames.append(stats.rows(first, stats.means(measures), layer=layer))
         return frames
@@ -63,7 +63,7 @@ def without(
     """The normalised final stream less what one block wrote: divided by its own scale, and by that of ``final``."""
     left = (final.float() - written).to(final.dtype)
     own = bridge.ln_final(left)
-    return own, own * (lens.norm_scale(bridge, left) / lens.norm_scale(bridge, final))
+    return own, own * (streams.norm_scale(bridge, left) / streams.norm_scale(bridge, final))
 
 
 def effects(

@@ -7,16 +7,13 @@ common scale, about 0 (also slightly below) for unrelated ones. The plain estima
 whenever layers have many dimensions and the sample few tokens. BOS is left out.
 """
 
-from collections.abc import Sequence
-
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, lesion
-from helpers.engine.batches import auto_batch_size, device, in_parts
+from helpers.engine import streams
 from helpers.errors import InputError
 
 SAMPLE = 1024
@@ -67,30 +64,8 @@ def sampled_streams(
     n_sequences, context = tokens.shape
     n_tokens = n_sequences * (context - 1)
     n_sampled = min(SAMPLE, n_tokens)
-    chosen = torch.zeros(n_tokens, dtype=torch.bool)
-    chosen[torch.arange(n_sampled) * n_tokens // n_sampled] = True
-    chosen = chosen.view(n_sequences, context - 1)
-    inputs = blocks.record_inputs(bridge, tokens)
-
-    def run(first: int, batch: Int[Tensor, "batch pos"]) -> Float[Tensor, "layer some d_model"]:
-        here = chosen[first : first + len(batch)]
-        streams = intact_streams(bridge, batch.to(device(bridge)), inputs)
-        return torch.stack([stream[:, 1:].cpu()[here].float() for stream in streams])
-
-    size = auto_batch_size(bridge, context, bridge.cfg.n_layers + 1) if batch_size == "auto" else int(batch_size)
-    return torch.cat(in_parts(tokens, size, run), dim=1)
-
-
-def intact_streams(
-    bridge: TransformerBridge, tokens: Int[Tensor, "batch pos"], inputs: Sequence[blocks.BlockInputs]
-) -> Float[Tensor, "layer batch pos d_model"]:
-    """What enters every block, and what leaves the last."""
-    streams = [blocks.embed(bridge, tokens)]
-    for layer in range(bridge.cfg.n_layers):
-        after = streams[-1].clone()
-        lesion.advance(bridge, layer, after[None], list(inputs))
-        streams.append(after)
-    return torch.stack(streams)
+    chosen = torch.arange(n_sampled) * n_tokens // n_sampled
+    return streams.at_places(bridge, tokens, chosen // (context - 1), chosen % (context - 1) + 1, batch_size)
 
 
 def _rows(kind: str, matrix: Float[Tensor, "layer layer"]) -> pd.DataFrame:

@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import lens, neurons
-from helpers.engine import readout
+from helpers import neurons
+from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
 
 CLASSES: dict[str, Callable[[str], bool]] = {
@@ -68,10 +68,7 @@ def log_probabilities(
     }
 
     def measure(_first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
-        final: list[Tensor] = []
-        hook = (lens.row_names(bridge)[-1], lambda residual, hook: final.append(residual))
-        bridge.run_with_hooks(batch, fwd_hooks=[hook], return_type=None, use_cache=False)
-        hidden = bridge.ln_final(readout.predicted_positions(final[0])).flatten(0, 1)
+        hidden = streams.final_hidden(bridge, streams.final_residual(bridge, batch)).flatten(0, 1)
         any_label = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
         log_total = whole.read(hidden, any_label).log_normaliser
         log_parts = {name: part.read(hidden, any_label).log_normaliser for name, part in parts.items()}

@@ -14,19 +14,15 @@ Memory grows as rows x examples x d_model, 4 bytes each: a few hundred MB at a w
 """
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int, Shaped
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import lens
 from helpers.beyond import probes
-from helpers.engine import batches
+from helpers.engine import streams
 from helpers.errors import InputError
 from helpers.text import annotated_text
 from helpers.text.annotated_text import MarkedText
@@ -57,33 +53,9 @@ class Task:
 def residual_rows(
     bridge: TransformerBridge, text: MarkedText, batch_size: int | str = "auto"
 ) -> Float[np.ndarray, "row word d_model"]:
-    """Every row of the residual stream at the last token of every marked word, in float32.
-
-    Sentences run together with others of about their length, padded on the right, where a causal model
-    does not look.
-    """
-    names = lens.row_names(bridge)
-    lengths = torch.tensor([len(tokens) for tokens in text.tokens])
-    order = lengths.argsort(stable=True)
-    padded = pad_sequence([text.tokens[sentence] for sentence in order], batch_first=True)
+    """Every row of the residual stream at the last token of every marked word, in float32."""
     sentences, positions = (torch.tensor(text.words[column].to_numpy(copy=True)) for column in ("sentence", "last"))
-    places = order.argsort()[sentences]  # of each word's sentence among those sorted by length
-    size = batches.auto_batch_size(bridge, padded.shape[1], 1) if batch_size == "auto" else int(batch_size)
-    rows = np.empty((len(names), len(places), bridge.cfg.d_model), np.float32)
-
-    def read(first: int, batch: Int[Tensor, "sentence pos"]) -> None:
-        inside = (places >= first) & (places < first + len(batch))
-
-        def keep(residual, hook, row):
-            rows[row, inside.numpy()] = residual[places[inside] - first, positions[inside]].float().cpu().numpy()
-
-        hooks = [(name, partial(keep, row=row)) for row, name in enumerate(names)]
-        longest = int(lengths[order[first + len(batch) - 1]])
-        shown = batch[:, :longest].to(batches.device(bridge))
-        bridge.run_with_hooks(shown, fwd_hooks=hooks, return_type=None, use_cache=False)
-
-    batches.in_parts(padded, size, read)
-    return rows
+    return streams.at_places(bridge, text.tokens, sentences, positions, batch_size).numpy()
 
 
 def parts_of_speech(
@@ -140,16 +112,16 @@ def agreement(
 
     A use is its difference from the mean of all uses of the word, at length 1, or 0 where there is none.
     """
-    names, of_word = np.unique(words, return_inverse=True)
-    mean = np.equal.outer(np.arange(len(names)), of_word) / np.bincount(of_word)[:, None]
-    found = []
+    distinct, of_word = np.unique(words, return_inverse=True)
+    mean = np.equal.outer(np.arange(len(distinct)), of_word) / np.bincount(of_word)[:, None]
+    products = []
     for row in rows.astype(float):
         deviation = row - (mean @ row)[of_word]
         length = np.linalg.norm(deviation, axis=1, keepdims=True)
         differs = length > SAME_VECTOR * np.linalg.norm(row, axis=1, keepdims=True)
         unit = np.divide(deviation, length, out=np.zeros_like(deviation), where=differs)
-        found.append(unit[first] * unit[second])
-    return np.array(found)
+        products.append(unit[first] * unit[second])
+    return np.array(products)
 
 
 def _check(task: str, examples: pd.DataFrame, context: int) -> None:

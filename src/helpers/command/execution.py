@@ -1,6 +1,7 @@
 """Execute one notebook through papermill: a quiet kernel, errors in one line, and a copy fit to be committed."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
-from helpers import paths
+from helpers import files, paths
 from helpers.errors import InputError, reason
 
 QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
@@ -22,25 +23,46 @@ def parameter_names(notebook: Path) -> set[str]:
     return set(papermill.inspect_notebook(str(notebook)))
 
 
-def execute(notebook: Path, executed: Path, parameters: dict[str, Any], offline: bool) -> None:
+def execute(notebook: Path, executed: Path, parameters: dict[str, Any], offline: bool) -> files.Ledger:
     """Run ``notebook`` with ``parameters`` and leave the copy, complete or failed, in ``executed``.
 
-    ``offline`` keeps the kernel from asking the Hub for what is already here. Raises ``InputError`` that
-    names the notebook, the cell and the cause.
+    Returns what the notebook read and wrote. ``offline`` keeps the kernel from asking the Hub for what is
+    already here. Raises ``InputError`` that names the notebook, the cell and the cause.
     """
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        ledger = Path(folder) / "ledger"
+        ledger.touch()
+        variables = QUIET | {files.LEDGER_VARIABLE: str(ledger)} | ({"HF_HUB_OFFLINE": "1"} if offline else {})
+        with _environment(variables):
+            _run_kernel(notebook, executed, parameters)
+        return files.read_ledger(ledger)
+
+
+def copy_clean(executed: Path, committed: Path) -> None:
+    """Copy an executed notebook without traces of where and when it ran."""
+    notebook = nbformat.read(executed, as_version=4)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.metadata.get("tags") == []:
+            cell.metadata.pop("tags")
+    nbformat.write(notebook, committed)
+
+
+def _run_kernel(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
     executed.parent.mkdir(parents=True, exist_ok=True)
     running = executed.with_name(f".{executed.name}")
     try:
-        with _environment(QUIET | ({"HF_HUB_OFFLINE": "1"} if offline else {})):
-            papermill.execute_notebook(
-                str(notebook),
-                str(running),
-                parameters=parameters,
-                kernel_name="python3",
-                cwd=str(paths.NOTEBOOKS),
-                progress_bar=False,
-                extra_arguments=["--log-level=50"],
-            )
+        papermill.execute_notebook(
+            str(notebook),
+            str(running),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(paths.NOTEBOOKS),
+            progress_bar=False,
+            extra_arguments=["--log-level=50"],
+        )
     except PapermillExecutionError as error:
         cause = (str(error.evalue).strip() or "no message").splitlines()[0]
         raise InputError(f"{notebook.name}, cell {error.exec_count}: {error.ename}: {cause}") from None
@@ -54,18 +76,6 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], offline:
     finally:
         if running.exists():
             os.replace(running, executed)
-
-
-def copy_clean(executed: Path, committed: Path) -> None:
-    """Copy an executed notebook without traces of where and when it ran."""
-    notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for key in ("papermill", "execution"):
-            cell.metadata.pop(key, None)
-        if cell.metadata.get("tags") == []:
-            cell.metadata.pop("tags")
-    nbformat.write(notebook, committed)
 
 
 def _cells_started(running: Path) -> int:

@@ -3,19 +3,39 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
-
-import yaml
+from typing import NoReturn
 
 from helpers import paths
+from helpers.command import presets
 from helpers.errors import InputError
 
 PROGRAM = "run_all.sh"
-DEFAULTS = {"device": "auto", "dtype": "float32", "batch_size": "auto", "seed": 0}
+DTYPES = ("float32", "bfloat16", "float16")  # those of helpers.models, which loads torch
 CONTROLS = ("none", "untrained")
-EXAMPLES = {"models": ["gpt2"], "corpus": "bundled", "tokens": 20000, "context": 256, "control": "none", "seed": 0}
-PRESET_KEYS = ("models", "corpus", "tokens", "context", "control", *DEFAULTS)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for, complete and checked as far as options alone can be."""
+
+    models: tuple[str, ...]  # each once, local folders absolute
+    corpus: str
+    tokens: int
+    context: int
+    context_is_given: bool  # on the command line, so that it must not be lowered
+    control: str
+    device: str
+    dtype: str
+    batch_size: str | int
+    seed: int
+    notebooks: tuple[Path, ...]
+    has_all_notebooks: bool
+    output: Path | None
+    force: bool
+    refresh: bool
+    list_only: bool
 
 
 class _Parser(argparse.ArgumentParser):
@@ -23,66 +43,34 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see ./{PROGRAM} --help)")
 
 
-def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def read(arguments: Sequence[str] | None = None) -> Options:
     """The command line over the preset over the defaults. Raises ``InputError``."""
-    parser = _Parser(
-        prog=PROGRAM, description="Regenerate every figure of the paper, for any decoder.", allow_abbrev=False
-    )
-    option = parser.add_argument
-    option("--model", action="append", metavar="NAME", help="alias, Hub id or folder, with @revision or @untrained")
-    option("--preset", default="pocket", metavar="NAME", help="models and parameters from presets/NAME.yaml")
-    option("--corpus", metavar="C", help="bundled, a .txt, .jsonl or .parquet file, a folder, or hf:NAME")
-    option("--tokens", type=int, metavar="N", help="evaluate on about N tokens")
-    option("--context", type=int, metavar="N", help="tokens per sequence, BOS included")
-    option("--only", metavar="SLUG[,SLUG]", help="some experiments only")
-    option("--control", choices=CONTROLS, help="also run the model's untrained twin")
-    option("--device", metavar="D", help="auto, cpu, cuda, ..., or a device map: balanced, sequential, FILE.json")
-    option("--dtype", choices=["float32", "bfloat16", "float16"])
-    option("--batch-size", metavar="N", help="sequences at once: a number, or auto")
-    option("--seed", type=int, metavar="N", help="of the bootstrap and the untrained twin")
-    option("--output", metavar="DIR", help="where figures/ and results/ go (default: the repository)")
-    option("--force", action="store_true", help="rerun what is up to date")
-    option("--refresh", action="store_true", help="rerun pocket and rewrite the committed notebooks' outputs")
-    option("--list", action="store_true", help="print the jobs and stop")
-    options = parser.parse_args(arguments)
-    for name, value in vars(options).items():
+    parser = _parser()
+    given = vars(parser.parse_args(arguments))
+    for name, value in given.items():
         if value == "" or (name == "model" and "" in (value or [])):
             parser.error(f"--{name.replace('_', '-')} is empty")
-    preset = read_preset(options.preset)
-    options.context_is_given = options.context is not None
-    options.models = options.model or preset["models"]
-    for key in PRESET_KEYS[1:]:
-        if getattr(options, key) is None:
-            setattr(options, key, preset[key])
-    options.notebooks = experiment_notebooks(options.only)
-    options.batch_size = _batch_size(options.batch_size)
-    if not 0 <= options.seed < 2**32:
-        parser.error(f"--seed {options.seed} is not between 0 and {2**32 - 1}")
-    if options.control not in CONTROLS:
-        parser.error(f"control {options.control!r} is not one of {', '.join(CONTROLS)}")
-    if options.refresh:
+    preset = presets.read(given["preset"])
+    chosen = {key: preset[key] if given[key] is None else given[key] for key in presets.KEYS if key != "models"}
+    notebooks = tuple(experiment_notebooks(given["only"]))
+    chosen["batch_size"] = _batch_size(chosen["batch_size"])
+    if not 0 <= chosen["seed"] < 2**32:
+        parser.error(f"--seed {chosen['seed']} is not between 0 and {2**32 - 1}")
+    if chosen["control"] not in CONTROLS:
+        parser.error(f"control {chosen['control']!r} is not one of {', '.join(CONTROLS)}")
+    if given["refresh"]:
         _check_refresh(parser, arguments)
-    return options
-
-
-def read_preset(name: str) -> dict[str, Any]:
-    """``presets/<name>.yaml`` over the defaults; every key is known and none is missing."""
-    known = {file.stem: file for file in sorted(paths.PRESETS.glob("*.yaml"))}
-    if name not in known:
-        raise InputError(f"no preset {name!r}: there are {', '.join(known)} (files in {paths.PRESETS})")
-    try:
-        content = yaml.safe_load(known[name].read_text(encoding="utf8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"preset {known[name]} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"preset {known[name]} is not a YAML mapping of options")
-    preset = DEFAULTS | content
-    if wrong := set(preset) ^ set(PRESET_KEYS):
-        raise InputError(f"preset {known[name]} has unknown or missing keys: {', '.join(map(str, sorted(wrong)))}")
-    for key, example in EXAMPLES.items():
-        if type(preset[key]) is not type(example):
-            raise InputError(f"preset {known[name]}: {key} is {preset[key]!r}, it should be like {example!r}")
-    return preset
+    return Options(
+        models=tuple(dict.fromkeys(map(_absolute_model, given["model"] or preset["models"]))),
+        context_is_given=given["context"] is not None,
+        notebooks=notebooks,
+        has_all_notebooks=given["only"] is None,
+        output=Path(given["output"]).expanduser().resolve() if given["output"] else None,
+        force=given["force"],
+        refresh=given["refresh"],
+        list_only=given["list"],
+        **chosen,
+    )
 
 
 def experiment_notebooks(only: str | None = None) -> list[Path]:
@@ -102,6 +90,35 @@ def experiment_notebooks(only: str | None = None) -> list[Path]:
 def slug_of(notebook: Path) -> str:
     """The notebook's name without its number: also the name of its table and its figure."""
     return notebook.stem.partition("_")[2]
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog=PROGRAM, description="Regenerate every figure of the paper, for any decoder.", allow_abbrev=False
+    )
+    option = parser.add_argument
+    option("--model", action="append", metavar="NAME", help="alias, Hub id or folder, with @revision or @untrained")
+    option("--preset", default="pocket", metavar="NAME", help="models and parameters from presets/NAME.yaml")
+    option("--corpus", metavar="C", help="bundled, a .txt, .jsonl or .parquet file, a folder, or hf:NAME")
+    option("--tokens", type=int, metavar="N", help="evaluate on about N tokens")
+    option("--context", type=int, metavar="N", help="tokens per sequence, BOS included")
+    option("--only", metavar="SLUG[,SLUG]", help="some experiments only")
+    option("--control", choices=CONTROLS, help="also run the model's untrained twin")
+    option("--device", metavar="D", help="auto, cpu, cuda, ..., or a device map: balanced, sequential, FILE.json")
+    option("--dtype", choices=DTYPES)
+    option("--batch-size", metavar="N", help="sequences at once: a number, or auto")
+    option("--seed", type=int, metavar="N", help="of the bootstrap and the untrained twin")
+    option("--output", metavar="DIR", help="where figures/ and results/ go (default: the repository)")
+    option("--force", action="store_true", help="rerun what is up to date")
+    option("--refresh", action="store_true", help="rerun pocket and rewrite the committed notebooks' outputs")
+    option("--list", action="store_true", help="print the jobs and stop")
+    return parser
+
+
+def _absolute_model(name: str) -> str:
+    """A local folder made absolute, so that a notebook finds it from its own folder; other names unchanged."""
+    base, suffix = paths.split_model_name(name)
+    return f"{Path(base).expanduser().resolve()}{suffix}" if paths.is_model_folder(base) else name
 
 
 def _batch_size(value: str | int) -> str | int:

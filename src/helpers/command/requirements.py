@@ -49,7 +49,8 @@ def _is_met(requirement: str) -> bool:
 
 def _numbers(text: str) -> tuple[int, ...]:
     """The release part of a version as numbers: 2.13.0+cpu gives (2, 13, 0)."""
-    return tuple(int(number) for number in re.match(r"\d+(\.\d+)*", text)[0].split("."))
+    release = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(number) for number in release[0].split(".")) if release else ()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from helpers.errors import InputError
 
 CPU_TOKENS_PER_CALL, CPU_STREAM_BYTES = 1024, 2**28
 GPU_TOKENS_PER_CALL, GPU_STREAM_BYTES = 65536, 2**34
-SHARE = 1 / 4  # of the free memory: for residual streams, and again for what one block makes of them
+MEMORY_SHARE = 1 / 4  # of the free memory: for residual streams, and again for what one block makes of them
 Result = TypeVar("Result")
 
 
@@ -72,7 +72,7 @@ def auto_batch_size(bridge: TransformerBridge, context: int, streams: int) -> in
     """Sequences per batch when the user names none."""
     most = CPU_STREAM_BYTES if device(bridge).type == "cpu" else GPU_STREAM_BYTES
     bytes_each = streams * context * bridge.cfg.d_model * _element_size(bridge)
-    by_memory = int(min(most, SHARE * free_memory(device(bridge)))) // bytes_each
+    by_memory = int(min(most, MEMORY_SHARE * free_memory(device(bridge)))) // bytes_each
     return max(1, by_memory if streams > 1 else min(by_memory, rows_per_call(bridge, context)))
 
 
@@ -80,7 +80,7 @@ def rows_per_call(bridge: TransformerBridge, context: int) -> int:
     """Sequences in one call of a block: enough to keep the processor busy, few enough to stay in its caches."""
     most = CPU_TOKENS_PER_CALL if device(bridge).type == "cpu" else GPU_TOKENS_PER_CALL
     bytes_each = 4 * (bridge.cfg.d_model + (bridge.cfg.d_mlp or 0)) * _element_size(bridge)
-    by_memory = int(SHARE * free_memory(device(bridge))) // bytes_each
+    by_memory = int(MEMORY_SHARE * free_memory(device(bridge))) // bytes_each
     return max(1, min(most, by_memory) // context)
 
 

@@ -5,7 +5,7 @@ import re
 import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from helpers import blocks
 from helpers.engine.sources import Source
@@ -15,7 +15,7 @@ SENTENCE = "The old man read the letter twice, and then he put it away."
 LOG_PROBABILITY_TOLERANCE = 1e-4
 
 
-def check_config(source: Source, config) -> None:
+def check_config(source: Source, config: PreTrainedConfig) -> None:
     """It describes a causal decoder with layers."""
     if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise InputError(f"{source.name} is a {config.model_type} model, not a causal decoder: choose a GPT-like one")
@@ -23,7 +23,7 @@ def check_config(source: Source, config) -> None:
         raise InputError(f"{source.name}: config.json says it has no layers; mend num_hidden_layers")
 
 
-def check_tokenizer(source: Source, tokenizer, rows: int) -> None:
+def check_tokenizer(source: Source, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
     """A sentence survives it, and the embedding has a row for each of its ids (more rows are padding)."""
     decoded = tokenizer.decode(tokenizer(SENTENCE, add_special_tokens=False)["input_ids"])
     if "".join(decoded.split()).lower() != "".join(SENTENCE.split()).lower():
@@ -35,7 +35,7 @@ def check_tokenizer(source: Source, tokenizer, rows: int) -> None:
         )
 
 
-def check_weights(source: Source, model, report: dict) -> None:
+def check_weights(source: Source, model: PreTrainedModel, report: dict) -> None:
     """Every parameter came from the file, none is left over that belongs to a further layer, all are finite."""
     absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if absent:
@@ -58,12 +58,12 @@ def probe(vocab_size: int) -> Tensor:
     return torch.randint(vocab_size, (2, 16), generator=torch.Generator().manual_seed(0))
 
 
-def log_probabilities(model, tokens: Tensor) -> Tensor:
+def log_probabilities(model: PreTrainedModel, tokens: Tensor) -> Tensor:
     """What a Hugging Face model predicts."""
     return model(tokens, use_cache=False).logits.log_softmax(-1)
 
 
-def check_causal(source: Source, model, probe: Tensor, expected: Tensor) -> None:
+def check_causal(source: Source, model: PreTrainedModel, probe: Tensor, expected: Tensor) -> None:
     """Changing the last token must not change what is predicted before it."""
     changed = probe.clone()
     changed[:, -1] = (changed[:, -1] + 1) % expected.shape[-1]

@@ -21,8 +21,7 @@ ARCHITECTURES = {"GPT2Attention", "GPTNeoXAttention", "PhiAttention", "LlamaAtte
 
 def install(bridge: TransformerBridge) -> None:
     """Let every attention layer of a known kind use the fused kernel while no hook of its own is in use."""
-    for block in bridge.blocks:
-        attention = getattr(block, "attn", None)
+    for attention in (block.attn for block in bridge.blocks if hasattr(block, "attn")):
         if type(getattr(attention, "original_component", None)).__name__ in ARCHITECTURES:
             # a plain assignment would land on the wrapped Hugging Face module
             object.__setattr__(attention, "forward", partial(_forward, attention, attention.forward))

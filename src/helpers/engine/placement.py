@@ -1,24 +1,22 @@
 """Models larger than one device: Hugging Face device maps, at the grain of whole blocks.
 
-A block may live on a GPU, in main memory (``cpu``) or on disk (``disk``). From the last two it is fetched
-whenever it runs and let go afterwards. Embedding, final norm and unembedding, which are read all the
-time, stay on the main device: the first GPU the map names, else the CPU.
+A block may live on a GPU, in main memory (``cpu``) or on disk (``disk``); the last two are ``offloading``'s.
+Embedding, final norm and unembedding, which are read all the time, stay on the main device: the first GPU the
+map names, else the CPU.
 """
 
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from weakref import WeakKeyDictionary
 
 import torch
 from accelerate import infer_auto_device_map
 from accelerate.utils import get_balanced_memory, send_to_device
-from safetensors.torch import load_file, save_file
 from torch.nn import Module
 from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel
 
+from helpers.engine.offloading import offload
 from helpers.errors import InputError
 
 STRATEGIES = ("balanced", "balanced_low_0", "sequential")
@@ -48,7 +46,7 @@ def torch_device(device: str) -> torch.device:
         raise InputError(f"device {device!r} is not available here: use cpu, or auto to choose") from None
 
 
-def device_map(device: str, model: Module, dtype: torch.dtype) -> DeviceMap:
+def device_map(device: str, model: PreTrainedModel, dtype: torch.dtype) -> DeviceMap:
     """The device map that ``device`` stands for: where each module of the Hugging Face ``model`` goes."""
     if device in STRATEGIES:
         whole = {"dtype": dtype, "no_split_module_classes": list(model._no_split_modules or [])}
@@ -74,56 +72,10 @@ def dispatch(bridge: TransformerBridge, device_map: DeviceMap) -> TransformerBri
         _move(block, runs_on if place == runs_on else "cpu")
         block.register_forward_pre_hook(_bring_inputs(runs_on), with_kwargs=True)
         if place in OFFLOADED:
-            _STORES[block] = store = _Store(block, runs_on, on_disk=place == "disk")
-            block.register_forward_pre_hook(lambda *_, store=store: store.fetch())
-            block.register_forward_hook(lambda *_, store=store: store.let_go(), always_call=True)
+            offload(block, runs_on, on_disk=place == "disk")
     bridge.ln_final.register_forward_pre_hook(_bring_inputs(main), with_kwargs=True)
     bridge.cfg.device = main
     return bridge
-
-
-@contextmanager
-def present(block: Module) -> Iterator[None]:
-    """Make sure that the weights of a block can be read, wherever it lives."""
-    store = _STORES.get(block)
-    if store is None:
-        yield
-        return
-    store.fetch()
-    try:
-        yield
-    finally:
-        store.let_go()
-
-
-class _Store:
-    """The weights of one block while it does not run."""
-
-    def __init__(self, block: Module, runs_on: str, on_disk: bool) -> None:
-        self.parameters = list(block.parameters())
-        self.runs_on = runs_on
-        values = {str(n): parameter.data.contiguous() for n, parameter in enumerate(self.parameters)}
-        self.folder = tempfile.TemporaryDirectory(prefix="offloaded-") if on_disk else None
-        self.values = None if on_disk else values
-        if self.folder:
-            save_file(values, self._file)
-        self.let_go()
-
-    @property
-    def _file(self) -> Path:
-        return Path(self.folder.name) / "block.safetensors"
-
-    def fetch(self) -> None:
-        values = self.values or load_file(self._file)
-        for n, parameter in enumerate(self.parameters):
-            parameter.data = values[str(n)].to(self.runs_on)
-
-    def let_go(self) -> None:
-        for parameter in self.parameters:
-            parameter.data = parameter.data.new_empty(0)
-
-
-_STORES: WeakKeyDictionary[Module, _Store] = WeakKeyDictionary()
 
 
 def _place(device_map: DeviceMap, block: str) -> str:
@@ -157,7 +109,7 @@ def _move(module: Module, device: str, leave_out: Module | None = None) -> None:
             tensor.data = tensor.data.to(device)
 
 
-def _bring_inputs(device: str):
+def _bring_inputs(device: str) -> Callable:
     def hook(_module, args, kwargs):
         return send_to_device(args, device), send_to_device(kwargs, device)
 

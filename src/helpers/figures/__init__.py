@@ -1,20 +1,16 @@
 """Figures, one function each: tables in, figures out. The style they share, and ``save``, are in ``style``."""
 
-from helpers.figures.ensembling import prediction_ensembling, prediction_ensembling_ablation
-from helpers.figures.paper import (
-    layer_lesion,
-    local_attention,
-    logit_lens,
-    logit_lens_flips,
-    mlp_norm,
-    neuron_kurtosis,
-    prediction_suppression_neurons,
-)
-from helpers.figures.robustness import deleted_runs, layer_similarity, residual_paths, self_repair
-from helpers.figures.stages import claims_heatmap, stages_across_models, stages_of_inference
-from helpers.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, curve, panels, save
-from helpers.figures.word_pieces import detokenization, gathering_heads
-from helpers.figures.words import feature_engineering
+from helpers.figures.detokenization import detokenization, gathering_heads
+from helpers.figures.feature_engineering import feature_engineering
+from helpers.figures.layer_lesion import layer_lesion
+from helpers.figures.local_attention import local_attention
+from helpers.figures.logit_lens import logit_lens, logit_lens_flips
+from helpers.figures.mlp_norm import mlp_norm
+from helpers.figures.prediction_ensembling import prediction_ensembling, prediction_ensembling_ablation
+from helpers.figures.prediction_suppression_neurons import neuron_kurtosis, prediction_suppression_neurons
+from helpers.figures.residual_paths import deleted_runs, layer_similarity, residual_paths, self_repair
+from helpers.figures.stages_of_inference import claims_heatmap, stages_across_models, stages_of_inference
+from helpers.figures.style import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, STYLE, save
 
 __all__ = [
     "BLUE",
@@ -25,7 +21,6 @@ __all__ = [
     "RED",
     "STYLE",
     "claims_heatmap",
-    "curve",
     "deleted_runs",
     "detokenization",
     "feature_engineering",
@@ -37,7 +32,6 @@ __all__ = [
     "logit_lens_flips",
     "mlp_norm",
     "neuron_kurtosis",
-    "panels",
     "prediction_ensembling",
     "prediction_ensembling_ablation",
     "prediction_suppression_neurons",

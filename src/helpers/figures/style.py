@@ -1,11 +1,18 @@
-"""One style for all figures: colours, empty panels, one curve with its interval; only ``save`` touches a file.
+"""One style for all figures: colours, empty panels, a line with its interval; only ``save`` touches a file.
 
 In every figure lines are means over sequences, coloured bands their 95 % intervals, and grey is the
-untrained twin: the same architecture with fresh weights.
+untrained twin: the same architecture with fresh weights. The style holds while a figure is drawn or saved;
+the reader's own settings are neither used nor changed.
 """
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from typing import Any, ParamSpec
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
@@ -15,10 +22,14 @@ from matplotlib.figure import Figure
 from helpers import paths
 from helpers.files import writing
 
+Parameters = ParamSpec("Parameters")
+Colour = str | tuple[float, float, float]
+Series = tuple[Axes, str, Colour, str]  # where it is drawn, column, colour, label
+
 BLUE, ORANGE, GREEN, RED, PURPLE = sns.color_palette("colorblind")[:5]
 GREY = "0.55"
 PANEL = (4.4, 3.6)
-STYLE = {
+STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.labelsize": 10,
@@ -35,35 +46,92 @@ STYLE = {
     "savefig.dpi": 160,
     "svg.hashsalt": "stages-of-inference",
 }
+THEME: dict[str, Any] = {**sns.plotting_context("notebook"), **sns.axes_style("whitegrid"), **STYLE}
 BLOCK_DEPTH = "relative depth of the layer"
 LENS_DEPTH = "relative depth (0 = embedding, 1 = output)"
+OTHER_TEXTS = "the authors' plot, other texts"
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn and what the legend calls it; a control's is thin, without markers, behind the others."""
+
+    colour: Colour
+    label: str | None = None
+    dashes: str = "-"
+    is_control: bool = False
+
+    def of_line(self) -> dict[str, Any]:
+        """The arguments of ``Axes.plot``."""
+        weight: dict[str, Any] = {"lw": 1, "zorder": 1} if self.is_control else {"marker": "o", "ms": 3.5}
+        return {"color": self.colour, "label": self.label, "ls": self.dashes, **weight}
+
+
+def untrained(label: str | None = "untrained", dashes: str = "-") -> Look:
+    """The look of the untrained twin."""
+    return Look(GREY, label, dashes, is_control=True)
+
+
+@contextmanager
+def project_style() -> Iterator[None]:
+    """The project's style, whatever the session's; afterwards the session's settings are what they were."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(THEME)
+        yield
+
+
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+    """The same figure function, drawing in the project's style."""
+
+    @wraps(draw)
+    def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
+        with project_style():
+            return draw(*args, **kwargs)
+
+    return draw_in_style
 
 
 def panels(n_panels: int, table: pd.DataFrame, title: str) -> tuple[Figure, list[Axes]]:
-    """A titled row of empty axes in the project's style."""
-    sns.set_theme(style="whitegrid", rc=STYLE)
+    """A titled row of empty axes."""
     width = PANEL[0] * n_panels + (1.4 if n_panels == 1 else 0)
     figure, axes = plt.subplots(1, n_panels, figsize=(width, PANEL[1]), squeeze=False)
     figure.suptitle(f"{table['model'].iloc[0]}: {title}")
     return figure, list(axes[0])
 
 
-def curve(ax: Axes, table: pd.DataFrame, column: str, colour, label: str | None = None, style: str = "-") -> Axes:
+def curve(ax: Axes, table: pd.DataFrame, column: str, look: Look) -> Axes:
     """One measure against depth: the mean, and its interval where the table gives one."""
     ordered = table.sort_values("depth")
     if f"{column}_low" in ordered:
-        ax.fill_between(
-            ordered["depth"], ordered[f"{column}_low"], ordered[f"{column}_high"], color=colour, alpha=0.25, lw=0
-        )
-    weight = {"lw": 1, "zorder": 1} if colour == GREY else {"marker": "o", "ms": 3.5}
-    ax.plot(ordered["depth"], ordered[column], color=colour, label=label, ls=style, **weight)
+        low, high = ordered[f"{column}_low"], ordered[f"{column}_high"]
+        ax.fill_between(ordered["depth"], low, high, color=look.colour, alpha=0.25, lw=0)
+    ax.plot(ordered["depth"], ordered[column], **look.of_line())
     return ax
+
+
+def curves(series: Sequence[Series], table: pd.DataFrame, control: pd.DataFrame | None = None) -> None:
+    """Draw measures on their axes, the untrained twin's in grey with the same dashes and one legend entry."""
+    drawn: list[Axes] = []
+    for ax, column, colour, label in series:
+        is_first, dashes = ax not in drawn, ("-", "--", ":")[drawn.count(ax)]
+        drawn.append(ax)
+        curve(ax, table, column, Look(colour, label, dashes))
+        if control is not None:
+            curve(ax, control, column, untrained("untrained" if is_first else None, dashes))
+
+
+def published_curve(ax: Axes, published: pd.DataFrame | None, column: str, label: str | None = OTHER_TEXTS) -> None:
+    """Lay the authors' published curve, where there is one, over ours."""
+    if published is not None:
+        ax.plot(published["depth"], published[column], "k:", lw=1.2, marker="x", ms=4, label=label)
+        ax.legend()
 
 
 def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path:
     """Write ``<slug>[_<what>].png`` and ``.svg`` to the model's figures; the same figure gives the same bytes."""
     stem = paths.figures(model) / (f"{slug}_{what}" if what else slug)
     for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
-        with writing(stem.with_suffix(suffix)) as path, plt.rc_context(STYLE):
+        with writing(stem.with_suffix(suffix)) as path, project_style():
             figure.savefig(path, metadata=metadata)
     return stem.with_suffix(".png")

@@ -8,20 +8,19 @@ to measure (``least``). A fall is looked for behind the curve's peak. Boundaries
 are found, in order or not.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from helpers import attention, lens, lesion, neurons, norms, paths, tables
-from helpers.engine import sources
-from helpers.errors import InputError
-from helpers.judging import claims
-from helpers.judging.evidence import Measures, Resampled
+from helpers import attention, lens, norms
+from helpers.judging.claims import CERTAIN
+from helpers.judging.measures import Measures
+from helpers.stats import UNKNOWN, Resampled, pool
 
 SLUG = "stages_of_inference"
-EXPERIMENTS = (lesion, attention, lens, neurons, norms)
 CONTRAST = 0.25
 
 
@@ -36,12 +35,19 @@ class Boundary:
     rises: bool
     least: float = 0.0  # of the higher level, in the measure's unit
 
-    def curve(self, measures: Measures) -> Float[np.ndarray, "resample layer"]:
+    def curve(self, measures: Measures) -> Resampled:
         """The measure of every layer; of the lens's KL, how much of it a layer takes away per unit of depth."""
         curve = measures.curve(self.column)
         if self.experiment == lens.SLUG:
-            return -np.diff(curve, axis=1) * (curve.shape[1] - 1)
-        return curve if self.rises else _from_peak(curve)
+            return curve.map(lambda kl: -np.diff(kl, axis=1) * (kl.shape[1] - 1))
+        return curve if self.rises else curve.map(_from_peak)
+
+    def layers(self, curves: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample"]:
+        """The first layer of the later stage; not a number where no step counts."""
+        where, before, after = step(curves, self.rises)
+        higher, difference = np.maximum(before, after), abs(after - before)
+        counts = (where > 0) & (higher >= self.least) & (difference >= CONTRAST * higher) & (difference > 0)
+        return np.where(counts, where, np.nan)
 
 
 BOUNDARIES = (
@@ -49,29 +55,29 @@ BOUNDARIES = (
     Boundary("2 | 3", lens.SLUG, "kl_nats", "each layer takes away more of the lens's KL", True, least=1.0),
     Boundary("3 | 4", norms.SLUG, "mlp_to_residual", "MLPs write more, as a share of the residual stream", True),
 )
+MEASURED = tuple(boundary.experiment for boundary in BOUNDARIES)
 
 
-def propose(model: str, seed: int = 0) -> pd.DataFrame:
-    """The boundaries of one model, from the tables in its results: one row each.
+def propose(measured: Mapping[str, Sequence[Measures]]) -> pd.DataFrame:
+    """The boundaries of one model, one row each, on its measures by experiment: those that are ``MEASURED``.
 
     ``layer`` is the first layer of the later stage (empty where there is no boundary), with a 95 %
-    interval; ``share_found`` the resamples that show the step. Raises ``InputError`` where an
-    experiment has not been run.
+    interval; ``share_found`` the resamples that show the step.
     """
-    return pd.DataFrame([_row(boundary, require(model, boundary.experiment, seed)) for boundary in BOUNDARIES])
+    return pd.DataFrame([_row(boundary, measured[boundary.experiment]) for boundary in BOUNDARIES])
 
 
 def order(boundaries: pd.DataFrame) -> str:
     """Whether the boundaries that were found come in the order of the stages, in words."""
-    found = boundaries.dropna(subset="layer")
-    if len(found) < 2:
-        return f"{len(found)} of {len(boundaries)} boundaries found: nothing to order"
-    return "in order" if found["layer"].is_monotonic_increasing else "out of order"
+    layers = boundaries["layer"].dropna()
+    if len(layers) < 2:
+        return f"{len(layers)} of {len(boundaries)} boundaries found: nothing to order"
+    return "in order" if layers.is_monotonic_increasing else "out of order"
 
 
 def step(
     curve: Float[np.ndarray, "resample layer"], rises: bool
-) -> tuple[Int[np.ndarray, "resample"], Resampled, Resampled]:
+) -> tuple[Int[np.ndarray, "resample"], Float[np.ndarray, "resample"], Float[np.ndarray, "resample"]]:
     """The best split of every curve in two levels, the second higher (or lower): first layer after it, both levels.
 
     The split leaves the least sum of absolute deviations from the medians of its sides, among those that
@@ -90,27 +96,6 @@ def step(
     return where, before, after
 
 
-def require(model: str, experiment: str, seed: int = 0) -> list[Measures]:
-    """The measures of an experiment, or an ``InputError`` that says how to make them."""
-    found = claims.measures(model, experiment, seed)
-    if not found:
-        raise InputError(f"{experiment} has not been run on {model}: ./run_all.sh --model {model} --only {experiment}")
-    return found
-
-
-def tables_of(model: str) -> dict[str, pd.DataFrame]:
-    """The tables of the five experiments that the model has, by experiment."""
-    loaded = {module.SLUG: tables.load(module.SLUG, model) for module in EXPERIMENTS}
-    return {slug: table for slug, table in loaded.items() if table is not None}
-
-
-def models_with_tables() -> list[str]:
-    """The trained models in the results folder of which all five experiments have been run."""
-    folders = sorted(path for path in (paths.output() / "results").glob("*") if path.is_dir())
-    trained = [path.name for path in folders if sources.UNTRAINED not in path.name and path.name != claims.ACROSS]
-    return [name for name in trained if len(tables_of(name)) == len(EXPERIMENTS)]
-
-
 def _from_peak(curve: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample layer"]:
     """The curve with every layer before its peak raised to the peak: a fall is looked for behind it, and judged
     against it."""
@@ -118,23 +103,22 @@ def _from_peak(curve: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, 
     return np.where(before, curve.max(1, keepdims=True), curve)
 
 
-def _row(boundary: Boundary, measures: list[Measures]) -> dict[str, object]:
-    curve = claims.pool([boundary.curve(one) for one in measures])
-    where, before, after = step(curve, boundary.rises)
-    higher, difference = np.maximum(before, after), abs(after - before)
-    found = (where > 0) & (higher >= boundary.least) & (difference >= CONTRAST * higher) & (difference > 0)
-    share = found[1:].mean()
-    clear = share >= claims.CERTAIN and found[0]
-    low, high = np.percentile(where[1:][found[1:]], [2.5, 97.5]) if clear else (np.nan, np.nan)
+def _row(boundary: Boundary, measures: Sequence[Measures]) -> dict[str, object]:
+    curve = pool([boundary.curve(each) for each in measures])
+    layer = curve.map(boundary.layers)
+    share = layer.share(np.isfinite)
+    clear = share >= CERTAIN and bool(np.isfinite(layer.estimate))
+    low, high = (layer if clear else UNKNOWN).interval()
+    _, (before,), (after,) = step(curve.estimate[None], boundary.rises)
     return {
         "between": boundary.between,
         "measure": boundary.column,
         "meaning": boundary.meaning,
-        "layer": where[0] if clear else np.nan,
-        "layer_low": low,
-        "layer_high": high,
-        "depth": (where[0] - 0.5) / max(1, curve.shape[1] - 1) if clear else np.nan,
-        "level_before": before[0],
-        "level_after": after[0],
+        "layer": int(layer.estimate) if clear else np.nan,
+        "layer_low": float(low),
+        "layer_high": float(high),
+        "depth": (float(layer.estimate) - 0.5) / max(1, len(curve.estimate) - 1) if clear else np.nan,
+        "level_before": before,
+        "level_after": after,
         "share_found": share,
     }

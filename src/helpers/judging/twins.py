@@ -28,15 +28,17 @@ def measure(
     dtype: str = "float32",
 ) -> pd.DataFrame:
     """The rows that ``measure`` makes of each twin, one twin in memory at a time; column ``seed`` tells them apart."""
-    seeds = range(seed, seed + SEEDS)
-    frames = (measure(models.load(name(model), device=device, dtype=dtype, seed=one)).assign(seed=one) for one in seeds)
-    return pd.concat(frames, ignore_index=True)
+
+    def of_twin(seed: int) -> pd.DataFrame:
+        return measure(models.load(name(model), device=device, dtype=dtype, seed=seed)).assign(seed=seed)
+
+    return pd.concat((of_twin(each) for each in range(seed, seed + SEEDS)), ignore_index=True)
 
 
 def table(
     rows: pd.DataFrame,
     summarise: Callable[[pd.DataFrame], pd.DataFrame] = stats.summarise,
-    keys: Sequence[str] = stats.KEYS,
+    keys: Sequence[str] = stats.LAYER_KEYS,
 ) -> pd.DataFrame:
     """One table of all twins: means over them, ``_low`` and ``_high`` the smallest and largest of them.
 

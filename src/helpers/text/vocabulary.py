@@ -45,10 +45,10 @@ def boundary_tokens(bridge: TransformerBridge) -> tuple[int, int]:
     tokenizer, config = bridge.tokenizer, bridge.original_model.config
     bos = _first(tokenizer.bos_token_id, getattr(config, "bos_token_id", None))
     eos = _first(tokenizer.eos_token_id, getattr(config, "eos_token_id", None))
-    eos = _first(eos, bos)
-    if eos is None:
+    bos, eos = _first(bos, eos), _first(eos, bos)
+    if bos is None or eos is None:
         raise InputError("the model has neither a BOS nor an EOS token: name one in tokenizer_config.json")
-    return _first(bos, eos), eos
+    return bos, eos
 
 
 def _first(*candidates: int | list[int] | None) -> int | None:

@@ -5,24 +5,24 @@ import pandas as pd
 import pytest
 
 from helpers import figures
-from helpers.figures.stages import PANELS, family_colours
+from helpers.figures.stages_of_inference import PANELS, family_colours
 from helpers.judging import stages
 
-pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
+pytestmark = pytest.mark.usefixtures("drawing")
 
 
 def tables_of(model: str, n_layers: int = 6, seed: int = 0) -> dict[str, pd.DataFrame]:
     generator = np.random.default_rng(seed)
-    found: dict[str, pd.DataFrame] = {}
+    tables: dict[str, pd.DataFrame] = {}
     for experiment, column, intervention, *_ in PANELS:
         n_rows = n_layers + (experiment == "logit_lens")
-        table = found.setdefault(
+        table = tables.setdefault(
             experiment, pd.DataFrame({"model": model, "layer": range(n_rows), "depth": np.linspace(0, 1, n_rows)})
         )
         table[column] = generator.uniform(0.2, 0.8, n_rows)
         if intervention:
             table["intervention"] = intervention
-    return found
+    return tables
 
 
 def boundaries_at(*layers: float, n_layers: int = 6) -> pd.DataFrame:

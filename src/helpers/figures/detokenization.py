@@ -1,0 +1,84 @@
+"""The figures of the direct test of detokenization: gathering, putting together, cutting."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.figures import style
+from helpers.figures.style import BLUE, GREEN, ORANGE, PANEL, PURPLE, Look, curve, panels, styled, untrained
+
+SPELLINGS = {
+    "several_tokens": Look(PURPLE, "words of several tokens"),
+    "whole": Look(GREEN, "one token", "--"),
+    "spelled": Look(BLUE, "one token, spelled in two", "--"),
+    "wrong_start": Look(ORANGE, "the same, wrong first piece", "--"),
+}
+CHANCE_LABELS = {"several_tokens": "chance", "spelled": None}  # the spellings whose chance is drawn
+
+
+@styled
+def detokenization(
+    table: pd.DataFrame,
+    words: pd.DataFrame,
+    control: pd.DataFrame | None = None,
+    control_words: pd.DataFrame | None = None,
+) -> Figure:
+    """Attention to a word's earlier pieces, what the last piece decodes to, and what cutting it off costs."""
+    figure, (gathered, decoded, cut) = panels(3, table, "are the pieces of a word put together?")
+    figure.set_size_inches(3 * PANEL[0], PANEL[1] + 0.9)
+    gathering = {"mean over heads": "gathering_{}", "best head": "best_gathering_{}"}
+    _words_and_matches(gathered, gathering, table, control)
+    gathered.set(xlabel=style.BLOCK_DEPTH, ylabel="attention to the earlier pieces", ylim=(0, None))
+    _spellings(decoded, words, control_words)
+    decoded.set(xlabel=style.LENS_DEPTH, ylabel="share recognised by the nearest residual", ylim=(0, 1.05))
+    loss_change = {"in this layer": "loss_change_{}", "up to this layer": "loss_change_{}_up_to"}
+    _words_and_matches(cut, loss_change, table, control)
+    cut.set(xlabel=style.BLOCK_DEPTH, ylabel="loss change when attention is cut [nats]")
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
+    for ax in (gathered, decoded, cut):
+        ax.legend(**below, fontsize=8, handlelength=1.6, columnspacing=1)
+    return figure
+
+
+@styled
+def gathering_heads(heads: pd.DataFrame) -> Figure:
+    """Every head's gathering beyond that of the matches, on the sequences that did not pick it."""
+    figure, (ax,) = panels(1, heads, "heads that gather a word's earlier pieces")
+    grid = heads.pivot(index="layer", columns="head", values="gathering_difference")
+    figure.set_size_inches(max(PANEL[0], 2.4 + 0.3 * grid.shape[1]) + 1.4, max(PANEL[1], 1.4 + 0.2 * len(grid)))
+    largest = np.nanmax(np.abs(grid.to_numpy()), initial=0.01)
+    image = ax.imshow(grid, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", origin="lower")
+    picked = heads[heads["picked"]]
+    ax.scatter(picked["head"], picked["layer"], s=30, facecolor="none", edgecolor="black", label="picked")
+    figure.colorbar(image, label="attention: words minus matches")
+    ax.grid(False)
+    ax.set(xlabel="head", ylabel="layer")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.get_major_locator().set_params(integer=True)
+    if len(picked):
+        figure.legend(loc="outside lower center")
+    return figure
+
+
+def _words_and_matches(ax: Axes, measures: dict[str, str], table: pd.DataFrame, control: pd.DataFrame | None) -> None:
+    """Two measures, solid and dashed, of words and of their matches; of the twin those of words, named once."""
+    twin_labels = ("untrained", None)
+    for (label, column), dashes, twin_label in zip(measures.items(), ("-", "--"), twin_labels, strict=True):
+        if control is not None:
+            curve(ax, control, column.format("word"), untrained(twin_label, dashes))
+        curve(ax, table, column.format("word"), Look(BLUE, f"words, {label}", dashes))
+        curve(ax, table, column.format("control"), Look(ORANGE, f"matches, {label}", dashes))
+
+
+def _spellings(ax: Axes, words: pd.DataFrame, control_words: pd.DataFrame | None) -> None:
+    """How often words are recognised, by how they are spelled, with chance; of the twin those of several tokens."""
+    if control_words is not None:
+        of_twin = control_words[control_words["spelling"] == "several_tokens"]
+        curve(ax, of_twin, "neighbour", untrained("untrained, several tokens"))
+    for spelling, look in SPELLINGS.items():
+        of_spelling = words[words["spelling"] == spelling]
+        curve(ax, of_spelling, "neighbour", look)
+        if spelling in CHANCE_LABELS:
+            chance = of_spelling["neighbour_chance"].mean()
+            ax.axhline(chance, color=look.colour, lw=1, ls=":", label=CHANCE_LABELS[spelling])

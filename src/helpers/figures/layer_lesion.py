@@ -1,0 +1,50 @@
+"""The figure of lesions: what is left after a layer is dropped, or two are swapped."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from helpers.figures.style import BLOCK_DEPTH, BLUE, ORANGE, Look, curve, panels, styled, untrained
+
+
+@styled
+def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """What is left of the predictions after a layer is dropped or two are swapped."""
+    figure, axes = panels(3, table, "one layer dropped, or swapped with the next")
+    columns = {
+        "relative_accuracy": "top-1 accuracy kept",
+        "top1_agreement": "same first guess as intact",
+        "kl_nats": "KL(intact || lesioned) [nats]",
+    }
+    for ax, (column, label) in zip(axes, columns.items(), strict=True):
+        for intervention, colour, dashes in (("drop", BLUE, "-"), ("swap", ORANGE, "--")):
+            if control is not None:
+                twin = _known(_only(control, intervention), column)
+                curve(ax, twin, column, untrained(f"{intervention}, untrained", dashes))
+            curve(ax, _only(table, intervention), column, Look(colour, intervention, dashes))
+        ax.set(xlabel=BLOCK_DEPTH, ylabel=label, yscale="log" if column == "kl_nats" else "linear")
+    _grey_below(axes[2], table["kl_noise_nats"].mean(), "below the rounding noise")
+    for ax in axes[:2]:
+        ax.set_ylim(0, 1.05)
+    axes[1].legend(loc="lower right")
+    return figure
+
+
+def _grey_below(ax: Axes, floor: float, label: str) -> None:
+    """Fade what lies below ``floor``, where it can be seen: those values say nothing."""
+    bottom, top = ax.get_ylim()
+    if floor > bottom:
+        ax.axhspan(bottom, floor, facecolor="0.92", alpha=0.75, edgecolor="none", zorder=3)
+        ax.axhline(floor, color="0.4", lw=1, ls=":", label=label, zorder=4)
+        ax.set_ylim(bottom, max(top, 1.5 * floor))
+        ax.legend(handles=ax.get_lines()[-1:], loc="upper center")
+
+
+def _only(table: pd.DataFrame, intervention: str) -> pd.DataFrame:
+    return table[table["intervention"] == intervention]
+
+
+def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The table if its intervals say anything, else nothing: a ratio of two chance accuracies can be anywhere."""
+    width = table[f"{column}_high"] - table[f"{column}_low"]
+    return table if (width < 1).all() else table.iloc[:0]

@@ -1,0 +1,53 @@
+"""The figures of prediction and suppression neurons: their number, and every neuron's kurtosis."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from helpers.figures.style import BLOCK_DEPTH, BLUE, GREY, ORANGE, PANEL, curves, panels, published_curve, styled
+from helpers.neurons import KURTOSIS_THRESHOLD
+
+
+@styled
+def prediction_suppression_neurons(
+    table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
+) -> Figure:
+    """Prediction and suppression neurons in every layer."""
+    figure, (ax,) = panels(1, table, f"neurons with kurtosis above {KURTOSIS_THRESHOLD:g}")
+    series = [
+        (ax, "n_prediction", BLUE, "prediction neurons"),
+        (ax, "n_suppression", ORANGE, "suppression neurons"),
+    ]
+    curves(series, table, control)
+    published_curve(ax, published, "n_prediction", "the authors' plot, same weights")
+    published_curve(ax, published, "n_suppression", None)
+    ax.set(xlabel=BLOCK_DEPTH, ylabel="neurons in the layer", ylim=(0, None))
+    ax.yaxis.get_major_locator().set_params(integer=True)
+    ax.legend()
+    return figure
+
+
+@styled
+def neuron_kurtosis(
+    neurons: pd.DataFrame, model: str, random_threshold: float, control: pd.DataFrame | None = None
+) -> Figure:
+    """Every neuron's kurtosis by layer, the paper's threshold, and that of random directions."""
+    figure, (ax,) = panels(1, pd.DataFrame({"model": [model]}), "kurtosis of every neuron's cosines")
+    figure.set_size_inches(PANEL[0] + 3.4, PANEL[1] + 0.6)
+    last_layer = max(1, neurons["layer"].max())
+    if control is not None:
+        limits = control.groupby("layer")["kurtosis"].quantile([0.001, 0.999]).unstack()
+        ax.fill_between(limits.index / last_layer, limits[0.001], limits[0.999], color=GREY, alpha=0.35, lw=0)
+        ax.plot([], [], color=GREY, lw=6, alpha=0.35, label="untrained (99.8 % of neurons)")
+    jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(neurons))
+    for sign, colour, label in ((1, BLUE, "skew > 0"), (-1, ORANGE, "skew < 0")):
+        of_sign = np.sign(neurons["skew"]) == sign
+        depth = (neurons["layer"] + jitter)[of_sign] / last_layer
+        ax.scatter(depth, neurons["kurtosis"][of_sign], s=3, color=colour, alpha=0.6, label=label, rasterized=True)
+    ax.axhline(KURTOSIS_THRESHOLD, color="black", lw=1, label=f"the paper's threshold ({KURTOSIS_THRESHOLD:g})")
+    ax.axhline(random_threshold, color="black", lw=1, ls=":", label=f"random directions ({random_threshold:.2f})")
+    ax.set(xlabel=BLOCK_DEPTH, ylabel="kurtosis (normal: 3)", yscale="log")
+    for axis_format in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+        axis_format("{x:g}")
+    figure.legend(loc="outside right center", fontsize="small")
+    return figure

@@ -1,0 +1,133 @@
+"""Figures across experiments and models: every measure against depth on one page, and the claims as a heatmap."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from helpers.figures.style import BLUE, GREEN, ORANGE, PURPLE, Colour, Look, curve, styled, untrained
+from helpers.judging import claims
+
+
+class Measure(NamedTuple):
+    """What a panel shows, on which axis, and the stage that the paper uses it for."""
+
+    experiment: str
+    column: str
+    intervention: str | None
+    title: str
+    scale: str = "linear"  # or log, or count: whole numbers from 0
+    of_control: bool = True  # whether the untrained twin's says anything: a ratio of two chance numbers does not
+
+
+PANELS = (
+    Measure("layer_lesion", "kl_nats", "drop", "KL when dropped [nats]", "log"),
+    Measure("layer_lesion", "relative_accuracy", "drop", "accuracy kept when dropped", of_control=False),
+    Measure("local_attention", "attention_share_no_bos", None, "attention to the previous five (stage 1)"),
+    Measure("logit_lens", "kl_nats", None, "lens: KL to the output [nats] (stage 2, 3)"),
+    Measure("logit_lens", "entropy_bits", None, "lens: entropy [bits] (stage 3, 4)"),
+    Measure("prediction_suppression_neurons", "n_prediction", None, "prediction neurons (stage 3)", "count"),
+    Measure("prediction_suppression_neurons", "n_suppression", None, "suppression neurons (stage 4)", "count"),
+    Measure("mlp_norm", "mlp_to_residual", None, "MLP norm / residual norm (stage 4)", "log"),
+)
+FAMILIES = {"gpt2": "Blues", "pythia": "Oranges", "phi": "Greens", "llama": "Reds", "qwen": "Purples"}
+WORDING_WIDTH = 62
+VERDICTS = {claims.HOLDS: 1, claims.UNDECIDED: 0, claims.DOES_NOT_HOLD: -1}
+Tables = Mapping[str, pd.DataFrame]
+
+
+@styled
+def stages_of_inference(tables: Tables, boundaries: pd.DataFrame, control: Tables | None = None) -> Figure:
+    """All measures of one model; dashed lines are the proposed boundaries, with their intervals."""
+    model = boundaries["model"].iloc[0]
+    figure, axes = _page(f"{model}: every measure against depth, with the proposed boundaries between stages")
+    for ax, measure in zip(axes, PANELS, strict=True):
+        if control is not None:
+            _draw(ax, measure, control, untrained())
+        _draw(ax, measure, tables, Look(BLUE, model))
+        _boundaries(ax, boundaries)
+    figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+@styled
+def stages_across_models(tables: Mapping[str, Tables]) -> Figure:
+    """The same page with one line per model, families by colour, deeper models darker."""
+    figure, axes = _page("every measure against depth, several models")
+    colours = family_colours(tables)
+    for ax, measure in zip(axes, PANELS, strict=True):
+        for model, own in tables.items():
+            _draw(ax, measure, own, Look(colours[model], model))
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return figure
+
+
+@styled
+def claims_heatmap(verdicts: pd.DataFrame) -> Figure:
+    """Claims by model: holds, undecided, does not hold. ``verdicts`` has a row per claim and a column per model."""
+    wording = ["\n".join(textwrap.wrap(claim, WORDING_WIDTH)) for claim in verdicts.index]
+    n_lines = sum(claim.count("\n") + 1 for claim in wording)
+    figure, ax = plt.subplots(figsize=(5 + 1.1 * verdicts.shape[1], 0.8 + 0.21 * n_lines))
+    colours = ListedColormap(["#e8b4ad", "0.94", "#b5d4e9"])
+    numbers = verdicts.replace(VERDICTS).astype(float).set_axis(wording)
+    words = verdicts.replace({claims.HOLDS: "yes", claims.UNDECIDED: "?", claims.DOES_NOT_HOLD: "no"})
+    cells = {"linewidths": 1, "annot_kws": {"color": "black", "size": 10}}
+    sns.heatmap(numbers, vmin=-1, vmax=1, cmap=colours, annot=words, fmt="", cbar=False, ax=ax, **cells)
+    ax.set(xlabel="", ylabel="")
+    ax.xaxis.tick_top()
+    ax.tick_params(axis="x", rotation=20, length=0)
+    ax.tick_params(axis="y", length=0, labelsize=8.5)
+    return figure
+
+
+def family_colours(tables: Mapping[str, Tables]) -> dict[str, Colour]:
+    """A colour for every model: its family's, the darker the deeper; grey for families not in the paper."""
+    colours: dict[str, Colour] = {}
+    for family in (*FAMILIES, ""):
+        members = [model for model in tables if _family(model) == family]
+        members.sort(key=lambda model: max(len(table) for table in tables[model].values()))
+        colours |= dict(
+            zip(members, sns.color_palette(FAMILIES.get(family, "Greys"), len(members) + 2)[2:], strict=True)
+        )
+    return colours
+
+
+def _family(model: str) -> str:
+    return next((family for family in FAMILIES if family in model.lower()), "")
+
+
+def _page(title: str) -> tuple[Figure, list[Axes]]:
+    figure, axes = plt.subplots(2, 4, figsize=(15, 6.4))
+    figure.suptitle(title)
+    return figure, list(axes.flat)
+
+
+def _boundaries(ax: Axes, boundaries: pd.DataFrame) -> None:
+    """The boundaries that there are, as lines, and their intervals, as bands."""
+    for (_, boundary), colour in zip(boundaries.iterrows(), (ORANGE, GREEN, PURPLE), strict=True):
+        if pd.notna(boundary["depth"]):
+            last = (boundary["layer"] - 0.5) / boundary["depth"]
+            low, high = ((boundary[end] - 0.5) / last for end in ("layer_low", "layer_high"))
+            ax.axvspan(low, high, color=colour, alpha=0.15, lw=0)
+            ax.axvline(boundary["depth"], color=colour, ls="--", lw=1.2, label=f"stages {boundary['between']}")
+
+
+def _draw(ax: Axes, measure: Measure, tables: Tables, look: Look) -> None:
+    table = tables.get(measure.experiment)
+    if table is not None and (measure.of_control or not look.is_control):
+        chosen = table if measure.intervention is None else table[table["intervention"] == measure.intervention]
+        curve(ax, chosen, measure.column, look)
+    ax.set_title(measure.title, fontsize=9.5)
+    ax.set_xlabel("relative depth", fontsize=9)
+    if measure.scale == "log":
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    elif measure.scale == "count":
+        ax.set_ylim(0, max(1.05, ax.get_ylim()[1]))
+        ax.yaxis.get_major_locator().set_params(integer=True)

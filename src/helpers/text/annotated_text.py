@@ -60,10 +60,10 @@ def sense_pairs(file: Path = SENSES) -> pd.DataFrame:
 
 def word_span(sentence: str, word: str) -> Span:
     """Where the one whole-word occurrence of ``word``, in capitals or not, begins and ends."""
-    found = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE)]
-    if len(found) != 1:
-        raise InputError(f"{word!r} occurs {len(found)} times in {sentence!r}: it must occur exactly once")
-    return found[0]
+    occurrences = [match.span() for match in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE)]
+    if len(occurrences) != 1:
+        raise InputError(f"{word!r} occurs {len(occurrences)} times in {sentence!r}: it must occur exactly once")
+    return occurrences[0]
 
 
 def mark(

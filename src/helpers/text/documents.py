@@ -32,14 +32,14 @@ def documents(corpus: str) -> Iterator[str]:
 def _from_disk(corpus: str) -> Iterator[str]:
     path = paths.PASSAGES if corpus == "bundled" else Path(corpus).expanduser()
     if path.is_dir():
-        found = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS and file.is_file())
+        readable = sorted(file for file in path.rglob("*") if file.suffix.lower() in READERS and file.is_file())
     else:
-        found = [path]
+        readable = [path]
     if not corpus or not path.exists():
         raise InputError(f"no corpus {corpus}: give 'bundled', a {_endings()} file, a folder of them, or hf:NAME")
-    if not found or found[0].suffix.lower() not in READERS:
+    if not readable or readable[0].suffix.lower() not in READERS:
         raise InputError(f"corpus {corpus} holds no {_endings()} file: convert the text to one of these")
-    texts = [text for file in found for text in READERS[file.suffix.lower()](files.reading(file)) if text.strip()]
+    texts = [text for file in readable for text in READERS[file.suffix.lower()](files.reading(file)) if text.strip()]
     if not texts:
         raise InputError(f"corpus {corpus} is empty: give a file with text in it")
     return iter(texts)

@@ -60,11 +60,12 @@ def examples(texts: list[str], tokens: Int[Tensor, "sequence pos"]) -> pd.DataFr
             if length == 1 and start > before and token in spelled.index and token not in seen:
                 places.setdefault(token, []).append((sequence, start))
             seen.add(token)
-    found = [token for token in sorted(places) if len(places[token]) > 1]
-    found = [found[round(i)] for i in torch.linspace(0, len(found) - 1, min(len(found), MOST_WORDS)).tolist()]
-    known, pieces = set(texts), [tuple(spelled.loc[token]) for token in found]
+    several = [token for token in sorted(places) if len(places[token]) > 1]
+    spaced = torch.linspace(0, len(several) - 1, min(len(several), MOST_WORDS)).tolist()
+    chosen = [several[round(number)] for number in spaced]
+    known, pieces = set(texts), [tuple(spelled.loc[token]) for token in chosen]
     rows = []
-    for number, (token, (first, last)) in enumerate(zip(found, pieces, strict=True)):
+    for number, (token, (first, last)) in enumerate(zip(chosen, pieces, strict=True)):
         wrong = (
             other for other, _ in pieces[number + 1 :] + pieces[:number] if texts[other] + texts[last] not in known
         )

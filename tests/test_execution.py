@@ -1,0 +1,43 @@
+"""What a notebook's kernel is given besides its parameters."""
+
+import os
+
+import pytest
+
+from helpers.command import execution
+
+
+@pytest.fixture
+def kernel_environment(monkeypatch, tmp_path):
+    """Execute a notebook whose kernel only shows its environment."""
+    seen = {}
+
+    def show(notebook, executed, parameters):
+        seen.update(os.environ)
+
+    monkeypatch.setattr(execution, "_run_kernel", show)
+
+    def execute(offline: bool = True) -> dict[str, str]:
+        execution.execute(tmp_path / "any.ipynb", tmp_path / "executed.ipynb", {}, offline)
+        return seen
+
+    return execute
+
+
+def test_threads_that_wait_soon_sleep_unless_the_user_says_otherwise(kernel_environment, monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert kernel_environment()["GOMP_SPINCOUNT"] == "1000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert kernel_environment()["GOMP_SPINCOUNT"] == "7"
+
+
+def test_afterwards_the_environment_is_what_it_was(kernel_environment):
+    before = dict(os.environ)
+    kernel_environment()
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_the_hub_is_asked_only_where_the_text_comes_from_it(offline, kernel_environment, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    assert kernel_environment(offline).get("HF_HUB_OFFLINE") == ("1" if offline else None)

@@ -125,6 +125,7 @@ def layer_lesion(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
                 each.append(
                     {
                         "kl_nats": kl(p, q),
+                        "relative_accuracy": float(p.argmax() == q.argmax()),
                         "top1_agreement": float(p.argmax() == q.argmax()),
                         "accuracy": float(q.argmax() == label),
                         "accuracy_intact": float(p.argmax() == label),
@@ -179,7 +180,7 @@ def local_attention(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
     for number, sequence in enumerate(tokens):
         patterns = raw.run(sequence, output_attentions=True).attentions
         for layer, pattern in enumerate(patterns):
-            heads = [local_attention_of(head.tolist()) for head in pattern[0]]
+            heads = [local_attention_of(head) | attention_by_distance_of(head) for head in pattern[0].tolist()]
             rows.append({"sequence": number, "layer": layer} | mean(heads))
     return pd.DataFrame(rows)
 
@@ -200,6 +201,15 @@ def local_attention_of(pattern: list[list[float]]) -> dict[str, float]:
         "attention_share": sum(shares) / len(shares),
         "attention_share_no_bos": local / beyond_bos,
     }
+
+
+def attention_by_distance_of(pattern: list[list[float]]) -> dict[str, float]:
+    """One head, query by query: what those with enough predecessors give to the preceding 1, 2, 4, 8, 16 tokens."""
+    shares = {}
+    for distance in (1, 2, 4, 8, 16):
+        each = [sum(weights[query - distance : query]) for query, weights in enumerate(pattern) if query >= distance]
+        shares[f"attention_share_{distance}"] = sum(each) / len(each) if each else math.nan
+    return shares
 
 
 def mlp_norm(raw: RawModel, tokens: Tensor) -> pd.DataFrame:

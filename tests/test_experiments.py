@@ -84,14 +84,14 @@ def test_the_summary_is_the_mean_over_sequences(slug, compared):
             assert summary == pytest.approx(sum(each) / N_SEQUENCES, rel=1e-5, abs=1e-5, nan_ok=True)
 
 
-def test_relative_accuracy_is_correct_lesioned_over_correct_intact(compared):
+def test_the_accuracy_ratio_is_correct_lesioned_over_correct_intact(compared):
     model = compared("llama")
     table = stats.summarise(lesion.sweep(model.bridge, model.tokens), ratios=lesion.RATIOS)
     expected = reference.layer_lesion(model.raw, model.tokens)
     assert expected["accuracy_intact"].gt(0).all()
     for layer, intervention in interventions(expected):
         some = of(expected, layer, intervention)
-        ratio = of(table, layer, intervention)["relative_accuracy"].item()
+        ratio = of(table, layer, intervention)["accuracy_ratio"].item()
         assert ratio == pytest.approx(some["accuracy"].sum() / some["accuracy_intact"].sum())
 
 

@@ -1,6 +1,6 @@
 """The figures of the paper's five experiments show the numbers of their tables."""
 
-from itertools import chain
+from itertools import chain, pairwise
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,11 @@ from helpers import figures
 pytestmark = pytest.mark.usefixtures("drawing")
 
 PANELS = {  # figure: the columns drawn in each panel
-    "layer_lesion": [["relative_accuracy"], ["top1_agreement"], ["kl_nats"]],
+    "layer_lesion": [["relative_accuracy"], ["accuracy_ratio"], ["kl_nats"]],
     "local_attention": [["attention_per_offset"], ["attention_share", "attention_share_no_bos"]],
-    "logit_lens": [["kl_nats", "kl_nats_final_scale"], ["entropy_bits", "entropy_bits_final_scale"]],
+    "local_attention_distance": [[f"attention_share_{distance}" for distance in (16, 8, 4, 2, 1)]],
+    "logit_lens": [["kl_nats"], ["entropy_bits"]],
+    "logit_lens_superseded": [["kl_nats_final_scale"], ["entropy_bits_final_scale"]],
     "logit_lens_flips": [["top1_agreement", "accuracy", "top1_probability"], ["wrong_to_right", "right_to_wrong"]],
     "prediction_suppression_neurons": [["n_prediction", "n_suppression"]],
     "mlp_norm": [["mlp_norm", "attention_norm", "residual_norm"], ["mlp_to_residual", "attention_to_residual"]],
@@ -33,6 +35,8 @@ def table_for(name: str, n_layers: int = 5, model: str = "toy", seed: int = 0) -
         layers[column] = mean
         if name != "prediction_suppression_neurons":
             layers[f"{column}_low"], layers[f"{column}_high"] = mean - 0.1, mean + 0.1
+        else:
+            layers["n_neurons"] = 1  # a count of one neuron is its share
     return layers.reset_index(drop=True)
 
 
@@ -117,12 +121,26 @@ def test_a_panel_with_several_lines_tells_them_apart(name):
 
 
 def test_an_unknown_ratio_leaves_a_gap_not_a_wrong_point():
-    """A twin that is never right has no relative accuracy at all."""
+    """A twin that is never right has no ratio of accuracies at all."""
     table, twin = table_for("layer_lesion"), table_for("layer_lesion", seed=1)
-    twin[["relative_accuracy", "relative_accuracy_low", "relative_accuracy_high"]] = np.nan
+    twin[["accuracy_ratio", "accuracy_ratio_low", "accuracy_ratio_high"]] = np.nan
     figure = figures.layer_lesion(table, twin)
-    assert lines(figure.axes[0], grey=True) == [([], []), ([], [])]
+    assert lines(figure.axes[1], grey=True) == [([], []), ([], [])]
     figures.save(figure, "layer_lesion", "toy")
+
+
+def test_neurons_are_drawn_as_shares_of_their_own_layer():
+    """Also the twins', whose counts have intervals, and layers of unlike widths."""
+    table = pd.DataFrame({"model": "toy", "layer": [0, 1], "depth": [0, 1], "n_neurons": [10, 20]})
+    table = table.assign(n_prediction=[1, 4], n_suppression=[0, 5])
+    twin = table.assign(n_prediction=[5, 10], n_prediction_low=[4, 8], n_prediction_high=[6, 12])
+    (ax,) = figures.prediction_suppression_neurons(table, twin).axes
+    assert [shares for _, shares in lines(ax, grey=False)] == [[0.1, 0.2], [0, 0.25]]
+    assert [shares for _, shares in lines(ax, grey=True)] == [[0.5, 0.5], [0, 0.25]]
+    (band,) = ax.collections
+    assert set(band.get_paths()[0].vertices[:, 1]) == {0.4, 0.6}
+    assert "share" in ax.get_ylabel()
+    assert ax.yaxis.get_major_formatter()(0.25, 0).endswith("%")
 
 
 @pytest.mark.parametrize("control", [None, "untrained"])
@@ -156,3 +174,16 @@ def test_kls_below_the_rounding_noise_are_greyed_and_others_are_not():
     assert span.get_zorder() > max(line.get_zorder() for line in noisy.lines if line.get_marker() == "o")
     assert "rounding noise" in noisy.get_legend().get_texts()[0].get_text()
     assert noisy.get_ylim()[0] == pytest.approx(clear.get_ylim()[0])
+
+
+def test_distances_are_told_apart_by_marker_and_in_grey_and_one_without_queries_is_left_out():
+    table, twin = table_for("local_attention_distance"), table_for("local_attention_distance", seed=1)
+    for each in (table, twin):
+        each[[f"attention_share_16{end}" for end in ("", "_low", "_high")]] = np.nan
+    (ax,) = figures.local_attention_distance(table, twin).axes
+    drawn = [line for line in ax.lines if line.get_color() != figures.GREY]
+    assert len({line.get_marker() for line in drawn}) == len(drawn) == 4
+    lightness = [np.dot(line.get_color(), (0.3, 0.59, 0.11)) for line in drawn]
+    assert all(near - far > 0.08 for far, near in pairwise(lightness))
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["previous 8", "previous 4", "previous 2", "previous 1", "untrained"]

@@ -22,13 +22,13 @@ def filled(keys: pd.DataFrame, *columns: str, seed: int = 0) -> pd.DataFrame:
 
 def runs(n_layers: int, seed: int = 0) -> pd.DataFrame:
     keys = residual_paths.contiguous_runs(n_layers)[["start", "length"]]
-    return filled(keys, "relative_accuracy", "top1_agreement", "kl_nats", seed=seed)
+    return filled(keys, "accuracy_ratio", "top1_agreement", "kl_nats", seed=seed)
 
 
 def random(n_layers: int, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    draws = filled(residual_paths.random_deletions(n_layers)[["k", "draw", "first_kept"]], "relative_accuracy")
+    draws = filled(residual_paths.random_deletions(n_layers)[["k", "draw", "first_kept"]], "accuracy_ratio")
     counts = draws[["k"]].drop_duplicates(ignore_index=True)
-    measures = ("relative_accuracy", "top1_agreement", "accuracy_commonest", "accuracy_intact")
+    measures = ("accuracy_ratio", "top1_agreement", "accuracy_commonest", "accuracy_intact")
     return filled(counts, *measures, seed=seed), draws
 
 
@@ -70,12 +70,12 @@ def test_random_deletions_show_every_draw_and_both_means(n_layers):
     figure = figures.residual_paths(table, summary, draws, control)
     figures.save(figure, residual_paths.SLUG, "toy")
     _, dots, guesses = figure.axes[:3]
-    assert drawn(dots, "black") == [summary["relative_accuracy"].tolist()]
+    assert drawn(dots, "black") == [summary["accuracy_ratio"].tolist()]
     assert drawn(guesses, figures.BLUE) == [summary["top1_agreement"].tolist()]
     assert drawn(guesses, figures.GREY) == [control["top1_agreement"].tolist()]
     heights = [set(points.get_offsets()[:, 1]) for points in dots.collections if len(points.get_offsets()) > 1]
     for kept in (True, False):
-        expected = set(draws.loc[draws["first_kept"] == kept, "relative_accuracy"])
+        expected = set(draws.loc[draws["first_kept"] == kept, "accuracy_ratio"])
         assert not expected or expected in heights
 
 
@@ -107,7 +107,7 @@ def test_an_accuracy_that_is_not_known_leaves_its_cells_empty():
     """An untrained model may be right about nothing, and then nothing of it can be kept."""
     table, (summary, draws) = runs(3), random(3)
     for rows in (table, summary, draws):
-        rows.loc[:, [column for column in rows if column.startswith("relative_accuracy")]] = np.nan
+        rows.loc[:, [column for column in rows if column.startswith("accuracy_ratio")]] = np.nan
     summary["accuracy_intact"] = 0.0
     figure = figures.residual_paths(table, summary, draws)
     figures.save(figure, residual_paths.SLUG, "toy")

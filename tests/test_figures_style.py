@@ -54,7 +54,7 @@ def neurons() -> pd.DataFrame:
 
 def draws() -> pd.DataFrame:
     accuracies = np.random.default_rng(0).uniform(0, 1, 20)
-    return pd.DataFrame({"k": 1, "draw": range(20), "first_kept": accuracies > 0.3, "relative_accuracy": accuracies})
+    return pd.DataFrame({"k": 1, "draw": range(20), "first_kept": accuracies > 0.3, "accuracy_ratio": accuracies})
 
 
 def experiments(model: str) -> dict[str, pd.DataFrame]:
@@ -73,6 +73,7 @@ INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of
     "gathering_heads": lambda: (committed("detokenization_heads"),),
     "layer_similarity": lambda: both("residual_paths_cka"),
     "logit_lens_flips": lambda: both("logit_lens"),
+    "logit_lens_superseded": lambda: both("logit_lens"),
     "neuron_kurtosis": lambda: (neurons(), "pocket", 3.7, neurons()),
     "prediction_ensembling_ablation": lambda: (committed("prediction_ensembling_ablation"),),
     "residual_paths": lambda: (

@@ -148,10 +148,10 @@ def test_draws_are_summarised_by_hand():
         for sequence, right in enumerate(accuracies)
     ]
     (row,) = residual_paths.summarise_draws(pd.DataFrame(rows)).to_dict("records")
-    assert row["relative_accuracy"] == pytest.approx(0.5)
-    assert (row["relative_accuracy_low"], row["relative_accuracy_high"]) == (0.25, 0.75)  # the draws are resampled
-    assert (row["relative_accuracy_worst"], row["relative_accuracy_best"]) == (0.25, 0.75)
-    assert (row["relative_accuracy_first_lost"], row["relative_accuracy_first_kept"]) == (0.25, 0.75)
+    assert row["accuracy_ratio"] == pytest.approx(0.5)
+    assert (row["accuracy_ratio_low"], row["accuracy_ratio_high"]) == (0.25, 0.75)  # the draws are resampled
+    assert (row["accuracy_ratio_worst"], row["accuracy_ratio_best"]) == (0.25, 0.75)
+    assert (row["accuracy_ratio_first_lost"], row["accuracy_ratio_first_kept"]) == (0.25, 0.75)
 
 
 def test_a_summary_without_a_draw_that_keeps_layer_0_leaves_that_cell_empty(bridges):
@@ -162,7 +162,7 @@ def test_a_summary_without_a_draw_that_keeps_layer_0_leaves_that_cell_empty(brid
     rows = residual_paths.sweep(bridge, tokens, three)
     table = residual_paths.summarise_draws(rows)
     assert table["k"].tolist() == [1, 2, 3]
-    assert table["relative_accuracy_first_kept"].isna().all()
+    assert table["accuracy_ratio_first_kept"].isna().all()
     assert table["kl_nats"].min() > 0
 
 

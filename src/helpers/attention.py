@@ -1,7 +1,8 @@
-"""Local attention (paper, stage 1: detokenization): how much each layer attends to the previous five tokens.
+"""Local attention (paper 5.1, stage 1: detokenization): how much each layer attends to the tokens just before.
 
-Early layers mix local context, which the paper reads as detokenization. Every attention pattern is
-reduced inside its hook to three numbers per sequence and never kept.
+The previous five together are the paper's figure 1, the previous 1, 2, 4, 8 and 16 its figure 6a. All numbers are
+shares of attention, without unit. Every attention pattern is reduced inside its hook to eight numbers per sequence
+and never kept.
 """
 
 from functools import partial
@@ -17,18 +18,20 @@ from helpers.engine.batches import over_sequences
 
 SLUG = "local_attention"
 OFFSETS = range(1, 6)
+DISTANCES = (1, 2, 4, 8, 16)
 
 
 def sweep(
     bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
 ) -> pd.DataFrame:
-    """The measures of ``local_attention`` of every layer: one row per sequence and layer."""
+    """``local_attention`` and ``attention_by_distance`` of every layer: one row per sequence and layer."""
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         frames = []
 
         def reduce(pattern, hook, layer):
-            frames.append(stats.rows(first, local_attention(pattern), layer=layer))
+            shares = local_attention(pattern) | attention_by_distance(pattern)
+            frames.append(stats.rows(first, shares, layer=layer))
 
         hooks = [
             (f"blocks.{layer}.attn.hook_pattern", partial(reduce, layer=layer)) for layer in range(bridge.cfg.n_layers)
@@ -60,6 +63,23 @@ def local_attention(pattern: Float[Tensor, "batch head query key"]) -> dict[str,
         "attention_share": share.mean(-1),
         "attention_share_no_bos": (local / beyond_bos.clamp(min=torch.finfo(local.dtype).tiny)).mean(-1),
     }
+
+
+def attention_by_distance(pattern: Float[Tensor, "batch head query key"]) -> dict[str, Float[Tensor, "batch"]]:
+    """``attention_share_k``: attention to the previous k tokens together, mean over heads and queries.
+
+    BOS is a key like any other; the token itself is not one of the k. Queries with fewer than k predecessors are
+    left out: for them the k tokens are all there is before them, and their share says nothing of distance. So each
+    k has its own queries, and only over queries common to all is a larger k never less. Not a number where the
+    context has no such query.
+    """
+    mass = pattern.new_zeros(pattern.shape[:-1], dtype=torch.float32)  # (batch, head, query)
+    shares = {}
+    for offset in range(1, max(DISTANCES) + 1):
+        mass[..., offset:] += pattern.diagonal(-offset, dim1=-2, dim2=-1)
+        if offset in DISTANCES:
+            shares[f"attention_share_{offset}"] = mass[..., offset:].mean((-2, -1))
+    return shares
 
 
 def _mass_of_five(diagonals: dict[int, Tensor], first_query: int) -> Float[Tensor, "batch head query"]:

@@ -1,7 +1,10 @@
 """Logit lens (paper, stages 3 and 4): what the model would predict if it stopped after each layer.
 
-Row 0 is the embedding, row l the residual stream after block l - 1, the last row the model itself. Two
-forward passes per batch: the first keeps the model's own predictions, in the second every row is
+Row 0 is the embedding, row l the residual stream after block l - 1, the last row the model itself. Every row
+is normalised by its own norm, as in the paper. One final scale for all rows is history: the lens of the authors'
+notebook before they corrected it, kept only for the entropy curve shown there.
+
+Two forward passes per batch: the first keeps the model's own predictions, in the second every row is
 reduced inside its hook, so that the logits of only a few hundred positions exist at any time.
 """
 
@@ -28,8 +31,8 @@ def sweep(
 
     Columns: ``kl_nats`` KL(final || row), ``entropy_bits``, ``top1_probability``, ``top1_agreement``
     with the final prediction, ``accuracy``; ``right_to_wrong`` and ``wrong_to_right``, the shares of
-    predictions that change so from the row before (NaN at row 0); and the authors' variant, in which every
-    row is divided by the final residual's scale: ``kl_nats_final_scale``, ``entropy_bits_final_scale``.
+    predictions that change so from the row before (NaN at row 0); and the superseded lens, in which every row
+    is divided by the final residual's scale and b_U left out: ``kl_nats_final_scale``, ``entropy_bits_final_scale``.
     Means over positions 1 .. pos-2.
     """
 

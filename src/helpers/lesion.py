@@ -21,7 +21,7 @@ from helpers.engine.predictions import Reference
 from helpers.engine.streams import advance, final_hidden
 
 SLUG = "layer_lesion"
-RATIOS = {"relative_accuracy": ("accuracy", "accuracy_intact")}
+RATIOS = {"accuracy_ratio": ("accuracy", "accuracy_intact")}
 
 
 def sweep(
@@ -32,7 +32,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Every drop and every swap on every sequence: one row per sequence, layer and intervention.
 
-    Columns: ``kl_nats`` KL(intact || lesioned); ``top1_agreement`` with the intact prediction;
+    Columns: ``kl_nats`` KL(intact || lesioned); ``relative_accuracy``, the paper's (4.1): the share of
+    predictions that are those of the intact model, also called ``top1_agreement``; on the labels
     ``accuracy``, ``accuracy_intact`` and ``accuracy_commonest``, that of always guessing the commonest
     token; ``loss_change_nats`` and ``entropy_change_bits``, lesioned minus intact; ``kl_noise_nats``
     KL(``exact`` || intact), what rounding alone does, where ``exact`` is the same model in float32
@@ -90,9 +91,11 @@ def compare(
 ) -> dict[str, Shaped[Tensor, "batch predicted"]]:
     """One lesion's measures at every position, from what its predictions are read off."""
     lesioned, before = unembedding.read(hidden, labels), intact.predictions
+    unchanged = lesioned.top1 == before.top1
     return {
         "kl_nats": intact.kl_divergence(hidden, lesioned),
-        "top1_agreement": lesioned.top1 == before.top1,
+        "relative_accuracy": unchanged,
+        "top1_agreement": unchanged,
         "accuracy": lesioned.correct,
         "accuracy_intact": before.correct,
         "loss_change_nats": lesioned.loss_nats - before.loss_nats,

@@ -1,4 +1,4 @@
-"""Prediction and suppression neurons (paper, stages 3 and 4; Voita et al. 2023, Gurnee et al. 2024).
+"""Prediction and suppression neurons (paper, 5.3 and 5.4, figure 8; Voita et al. 2023, Gurnee et al. 2024).
 
 A neuron's output vector has a cosine with the unembedding vector of every token. For a neuron that
 speaks about few tokens these cosines have heavy tails: kurtosis above 10 (a normal distribution has 3).

@@ -1,4 +1,6 @@
-"""What each MLP and attention layer adds to the residual stream (paper, stage 4): L2 norms per token.
+"""What each MLP and attention layer adds to the residual stream: L2 norms per token.
+
+The paper's is the norm of the MLP's output (5.4, figures 12b and 20), a sign of stage 4, residual calibration.
 
 Norms are of the model as loaded: where it uses LayerNorm, everything written to the residual stream is
 centred. BOS, whose residual is huge in many models, is left out.

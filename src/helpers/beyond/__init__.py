@@ -1,1 +1,1 @@
-"""Further experiments, one question each, that look for the stages more directly than the paper's figures do."""
+"""Further experiments, one question each: relatives of the paper's own (5, 5.1 to 5.3), and tests of ours."""

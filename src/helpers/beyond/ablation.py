@@ -1,8 +1,9 @@
-"""Mean ablation of neurons (paper, stages 3 and 4): are prediction and suppression neurons needed?
+"""Mean ablation of neurons: are prediction and suppression neurons needed? The test is ours, not the paper's.
 
-An ablated neuron has, at every position but BOS, the activation that it has on average over the text: it still
-writes, but says nothing. What is ablated is chosen in ``neuron_sets``: the most peaked neurons of either kind,
-and random sets matched to them. Per sequence 88 ablated runs are made, each from its first ablated layer on.
+Prediction neurons are a sign of its stage 3 (5.3), suppression neurons of stage 4 (5.4). An ablated neuron has, at
+every position but BOS, the activation that it has on average over the text: it still writes, but says nothing. What
+is ablated is chosen in ``neuron_sets``: the most peaked neurons of either kind, and random sets matched to them. Per
+sequence 88 ablated runs are made, each from its first ablated layer on.
 """
 
 from functools import partial

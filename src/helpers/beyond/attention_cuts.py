@@ -1,5 +1,7 @@
 """Cut attention from some positions to the tokens just before them, and see what the next prediction loses.
 
+The test is ours: the paper reads where attention goes (5.1), a cut asks whether it matters.
+
 A cut sets attention scores to minus infinity before the softmax: the rest of the row shares what is left.
 It is made in one layer only, or in all layers up to it. To cut many positions in many ways at once, each
 is *copied* behind the text: the copy has its original's residual and position and sees what its original

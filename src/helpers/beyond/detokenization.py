@@ -1,4 +1,7 @@
-"""Do heads gather the pieces of a word? (paper, stage 1: what attention to the neighbourhood leaves open.)
+"""Do heads gather the pieces of a word? A relative of the paper's sub-word merging heads (5.1, figure 6b).
+
+The paper gives a model 16 tokens whose last 4 make one word, or 4 words, and finds that the last piece attends
+most to the word's first. Here words of any number of pieces are taken from running text, each with a match.
 
 A word of k >= 2 tokens is complete only at its last piece. *Gathering* is the attention from there to the
 word's earlier pieces, offsets 1 .. k-1 together: a share between 0 and 1. Some heads look back from every

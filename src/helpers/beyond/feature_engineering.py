@@ -1,5 +1,6 @@
-"""From the grammar of a word to its meaning (paper, stage 2, feature engineering): linear probes row by row.
+"""From the grammar of a word to its meaning (paper, 5.2, feature engineering): linear probes row by row.
 
+The paper's probe is for word sense (Word-in-Context, figures 7a and 18); part of speech and the order are ours.
 The tasks are those of ``word_tasks``, and every word is judged by a probe that was trained on other words (no
 word, in capitals or not, is in both training and test). Part of speech is measured by balanced accuracy, the
 share of each class that is right, mean over classes; chance is 1 / classes. Word sense is measured by ``auc``: how

@@ -2,6 +2,7 @@
 
 The most peaked neurons are taken: kurtosis of their cosines with the vocabulary, as in ``neurons``, with
 positive skew (prediction) or negative (suppression), whether or not they are above the paper's threshold.
+To ablate them is ours.
 
 Each set is compared with ten random sets of its size. For each of its neurons a random one is drawn from the
 same layer: one of the twenty that are closest in output norm, mean and spread of the activation (each divided by

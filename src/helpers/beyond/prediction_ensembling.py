@@ -1,4 +1,8 @@
-"""Prediction ensembling (paper, stage 3): do many neurons together know what kind of token comes next?
+"""Prediction ensembling (paper, 5.3): do many neurons together know what kind of token comes next?
+
+A relative of the paper's "-ing" probes (figures 12a and 21): there 32 prediction and suppression neurons, each
+alone and the best k by their own accuracy, on balanced contexts of 24 tokens before a verb; here four classes,
+running text, neurons of any kind in one order fixed by weights.
 
 For each class of ``token_classes`` a logistic probe reads the activations of the best 1, 2, 4, ..., 32 neurons,
 ranked by weights alone, at positions 1 .. pos-2, and says whether the next token is of the class. Every

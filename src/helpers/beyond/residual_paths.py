@@ -1,10 +1,10 @@
 """Several layers missing at once: every contiguous run of them, and layers drawn at random.
 
-The paper explains why models survive the loss of a layer by their residual connections. Veit, Wilber
-and Belongie, "Residual networks behave like ensembles of relatively shallow networks" (NeurIPS 2016),
-made the idea testable: a block adds to the stream, n blocks make 2**n paths through the network, and a
-deletion of k of them leaves 2**(n-k). If the output is a sum over mostly short paths, quality falls
-smoothly with k; if it is a chain, it breaks. All measures compare with the intact model, as in ``lesion``.
+The paper's lesions drop one layer or swap two (section 3); deletions of several are ours, after Veit, Wilber
+and Belongie, "Residual networks behave like ensembles of relatively shallow networks" (NeurIPS 2016):
+a block adds to the stream, n blocks make 2**n paths through the network, and a deletion of k of them
+leaves 2**(n-k). If the output is a sum over mostly short paths, quality falls smoothly with k; if it is
+a chain, it breaks. All measures compare with the intact model, as in ``lesion``.
 """
 
 from collections.abc import Iterator, Sequence
@@ -59,8 +59,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Every deletion on every sequence: the other columns of ``deletions`` as keys, one row per sequence and deletion.
 
-    Columns as in ``lesion.sweep``: ``kl_nats``, ``top1_agreement``, ``accuracy``, ``accuracy_intact``,
-    ``accuracy_commonest``, ``loss_change_nats``, ``entropy_change_bits``; means over positions 1 .. pos-2.
+    Columns as in ``lesion.sweep``: ``kl_nats``, ``relative_accuracy`` alias ``top1_agreement``, ``accuracy``,
+    ``accuracy_intact``, ``accuracy_commonest``, ``loss_change_nats``, ``entropy_change_bits``; positions 1 .. pos-2.
     Deletions that begin alike share that part of the way, so that all runs of an n-layer model take about n**3 / 6
     blocks and n**2 / 2 unembeddings per sequence, n / 6 and n / 4 times those of ``lesion.sweep``: for 48 layers
     eight and twelve times as much, so a few sequences will have to do.
@@ -121,18 +121,18 @@ def final_streams(
 def summarise_draws(sequences: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """Means over the random draws of every ``k``, with intervals that resample the draws (not the sequences).
 
-    Further columns: ``relative_accuracy_best`` and ``_worst``, the extremes among the draws;
-    ``relative_accuracy_first_kept`` and ``_first_lost``, means over the draws that keep and that delete layer 0,
+    Further columns: ``accuracy_ratio_best`` and ``_worst``, the extremes among the draws;
+    ``accuracy_ratio_first_kept`` and ``_first_lost``, means over the draws that keep and that delete layer 0,
     empty where there are none.
     """
     draws = by_draw(sequences, seed)
     measures = [column for column in draws if not column.endswith(("_low", "_high"))]
     resampled = draws[measures].drop(columns="first_kept").rename(columns={"draw": "sequence"})
     table = stats.summarise(resampled, seed=seed, keys=["k"]).set_index("k")
-    accuracy = draws.groupby("k")["relative_accuracy"]
-    table["relative_accuracy_best"], table["relative_accuracy_worst"] = accuracy.max(), accuracy.min()
+    accuracy = draws.groupby("k")["accuracy_ratio"]
+    table["accuracy_ratio_best"], table["accuracy_ratio_worst"] = accuracy.max(), accuracy.min()
     for name, is_so in (("kept", draws["first_kept"]), ("lost", ~draws["first_kept"])):
-        table[f"relative_accuracy_first_{name}"] = draws[is_so].groupby("k")["relative_accuracy"].mean()
+        table[f"accuracy_ratio_first_{name}"] = draws[is_so].groupby("k")["accuracy_ratio"].mean()
     return table.reset_index()
 
 

@@ -1,4 +1,4 @@
-"""Self-repair: how much of the loss of a block the rest of the model makes up for.
+"""Self-repair: how much of the loss of a block the rest of the model makes up for. Ours, after others.
 
 The *direct* effect of a block is what its own output does to the prediction at the last norm, nothing else changed:
 the output is subtracted from the final residual stream, which is still divided by the intact stream's scale. The

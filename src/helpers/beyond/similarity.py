@@ -1,5 +1,8 @@
 """How alike two layers see a text: linear centred kernel alignment (CKA), without bias.
 
+The paper has it for layer outputs at the last token of sequences of up to 512 tokens, 128 sequences at a time
+(5, figures 5b, 5c and 14; appendix C). Here: tokens at every place of a text, and also what each block writes.
+
 Each layer says, by the dot products of its vectors, which tokens it holds to be alike. HSIC, the covariance of
 these judgements between two layers, is estimated without bias as HSIC_1 of Song et al. (2012, equation 5), as Nguyen,
 Raghu and Kornblith (2021) do; CKA divides by both layers' own: 1 for the same geometry up to rotation and one

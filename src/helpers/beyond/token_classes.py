@@ -2,7 +2,8 @@
 
 A token is in a class by its text alone: it ends in "-ing" or "-ed"; its first letter is a capital, with
 nothing, spaces, newlines, quotes or a bracket before it; or it is a full stop, question mark or exclamation
-mark, alone or with quotes. So " bring" ends in "-ing", and the dot of "Mr." ends a sentence.
+mark, alone or with quotes. So " bring" ends in "-ing", and the dot of "Mr." ends a sentence. The paper asks
+for "-ing" (5.3); the other classes are ours.
 
 A neuron speaks for a class if its output vector has a larger cosine, on average, with the class's unembedding
 vectors than with all others. That is read off the weights, no text is involved.

@@ -28,6 +28,7 @@ ALIASES = {
     "pythia-1.4b": "EleutherAI/pythia-1.4b-deduped",
     "pythia-2.8b": "EleutherAI/pythia-2.8b-deduped",
     "pythia-6.9b": "EleutherAI/pythia-6.9b-deduped",
+    "pythia-12b": "EleutherAI/pythia-12b-deduped",
     "phi-1": "microsoft/phi-1",
     "phi-1_5": "microsoft/phi-1_5",
     "phi-2": "microsoft/phi-2",
@@ -36,6 +37,7 @@ ALIASES = {
     "qwen2.5-0.5b": "Qwen/Qwen2.5-0.5B",
     "qwen2.5-1.5b": "Qwen/Qwen2.5-1.5B",
     "qwen2.5-3b": "Qwen/Qwen2.5-3B",
+    "qwen2.5-14b": "Qwen/Qwen2.5-14B",
 }
 UNTRAINED = "@untrained"
 WEIGHTS = "*.safetensors"

@@ -3,8 +3,8 @@
 from helpers.figures.detokenization import detokenization, gathering_heads
 from helpers.figures.feature_engineering import feature_engineering
 from helpers.figures.layer_lesion import layer_lesion
-from helpers.figures.local_attention import local_attention
-from helpers.figures.logit_lens import logit_lens, logit_lens_flips
+from helpers.figures.local_attention import local_attention, local_attention_distance
+from helpers.figures.logit_lens import logit_lens, logit_lens_flips, logit_lens_superseded
 from helpers.figures.mlp_norm import mlp_norm
 from helpers.figures.prediction_ensembling import prediction_ensembling, prediction_ensembling_ablation
 from helpers.figures.prediction_suppression_neurons import neuron_kurtosis, prediction_suppression_neurons
@@ -28,8 +28,10 @@ __all__ = [
     "layer_lesion",
     "layer_similarity",
     "local_attention",
+    "local_attention_distance",
     "logit_lens",
     "logit_lens_flips",
+    "logit_lens_superseded",
     "mlp_norm",
     "neuron_kurtosis",
     "prediction_ensembling",

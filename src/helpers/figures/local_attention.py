@@ -1,9 +1,24 @@
-"""The figure of local attention: how much each layer attends to the previous five tokens."""
+"""The figures of local attention: how much each layer attends to the tokens just before, five of them or 1 to 16."""
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
-from helpers.figures.style import BLOCK_DEPTH, BLUE, ORANGE, curves, panels, published_curve, styled
+from helpers.attention import DISTANCES
+from helpers.figures.style import (
+    BLOCK_DEPTH,
+    BLUE,
+    ORANGE,
+    Look,
+    curve,
+    curves,
+    panels,
+    published_curve,
+    styled,
+    untrained,
+)
+
+MARKERS = "osD^v"
 
 
 @styled
@@ -22,4 +37,25 @@ def local_attention(
     axes[0].set(xlabel=BLOCK_DEPTH, ylabel="attention per offset", ylim=(0, None))
     axes[1].set(xlabel=BLOCK_DEPTH, ylabel="share of attention, five offsets together", ylim=(0, None))
     axes[1].legend()
+    return figure
+
+
+@styled
+def local_attention_distance(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """Attention to the previous 1, 2, 4, 8 and 16 tokens: the more, the darker.
+
+    The twin's lines stand in the same order as the model's. A distance longer than the context has no line.
+    """
+    figure, (ax,) = panels(1, table, "attention by distance")
+    looks = zip(DISTANCES, MARKERS, sns.color_palette("crest", len(DISTANCES)), strict=True)
+    for distance, marker, colour in reversed(list(looks)):
+        column = f"attention_share_{distance}"
+        if table[column].isna().all():
+            continue
+        curve(ax, table, column, Look(colour, f"previous {distance}"))
+        ax.lines[-1].set_marker(marker)
+        if control is not None:
+            curve(ax, control, column, untrained("untrained" if distance == DISTANCES[0] else None))
+    ax.set(xlabel=BLOCK_DEPTH, ylabel="share of attention", ylim=(0, None))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

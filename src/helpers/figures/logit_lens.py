@@ -5,24 +5,35 @@ from matplotlib.figure import Figure
 
 from helpers.figures.style import BLUE, GREEN, LENS_DEPTH, ORANGE, PURPLE, RED, curves, panels, published_curve, styled
 
+KL_LABEL, ENTROPY_LABEL = "KL(final || row) [nats]", "entropy [bits]"
+
 
 @styled
-def logit_lens(
+def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """The paper's lens, every row at its own norm: KL to the final output, and entropy."""
+    figure, axes = panels(2, table, "logit lens")
+    series = [(axes[0], "kl_nats", BLUE, "each row's own norm"), (axes[1], "entropy_bits", BLUE, "each row's own norm")]
+    curves(series, table, control)
+    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
+        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
+        ax.legend()
+    return figure
+
+
+@styled
+def logit_lens_superseded(
     table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
 ) -> Figure:
-    """KL of the logit lens to the final output, and its entropy."""
-    figure, axes = panels(2, table, "logit lens")
+    """History: one final scale for all rows, as in the authors' notebook before the lens was corrected."""
+    figure, axes = panels(2, table, "logit lens, superseded: one final scale")
     series = [
-        (axes[0], "kl_nats", BLUE, "each row's own scale"),
-        (axes[0], "kl_nats_final_scale", ORANGE, "final scale (the authors')"),
-        (axes[1], "entropy_bits", BLUE, "each row's own scale"),
-        (axes[1], "entropy_bits_final_scale", ORANGE, "final scale (the authors')"),
+        (axes[0], "kl_nats_final_scale", ORANGE, "one final scale"),
+        (axes[1], "entropy_bits_final_scale", ORANGE, "one final scale"),
     ]
     curves(series, table, control)
-    published_curve(axes[1], published, "entropy_bits_final_scale")
-    axes[0].set(xlabel=LENS_DEPTH, ylabel="KL(final || row) [nats]", ylim=(0, None))
-    axes[1].set(xlabel=LENS_DEPTH, ylabel="entropy [bits]", ylim=(0, None))
-    for ax in axes:
+    published_curve(axes[1], published, "entropy_bits_final_scale", "superseded lens")
+    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
+        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
         ax.legend()
     return figure
 

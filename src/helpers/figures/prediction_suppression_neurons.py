@@ -1,8 +1,9 @@
-"""The figures of prediction and suppression neurons: their number, and every neuron's kurtosis."""
+"""The figures of prediction and suppression neurons: their share of a layer, and every neuron's kurtosis."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from helpers.figures.style import BLOCK_DEPTH, BLUE, GREY, ORANGE, PANEL, curves, panels, published_curve, styled
 from helpers.neurons import KURTOSIS_THRESHOLD
@@ -12,19 +13,27 @@ from helpers.neurons import KURTOSIS_THRESHOLD
 def prediction_suppression_neurons(
     table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
 ) -> Figure:
-    """Prediction and suppression neurons in every layer."""
+    """Prediction and suppression neurons as shares of every layer's neurons (paper, figure 8)."""
     figure, (ax,) = panels(1, table, f"neurons with kurtosis above {KURTOSIS_THRESHOLD:g}")
     series = [
         (ax, "n_prediction", BLUE, "prediction neurons"),
         (ax, "n_suppression", ORANGE, "suppression neurons"),
     ]
-    curves(series, table, control)
-    published_curve(ax, published, "n_prediction", "the authors' plot, same weights")
-    published_curve(ax, published, "n_suppression", None)
-    ax.set(xlabel=BLOCK_DEPTH, ylabel="neurons in the layer", ylim=(0, None))
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    curves(series, as_shares(table), None if control is None else as_shares(control))
+    if published is not None:
+        shares = as_shares(published)
+        published_curve(ax, shares, "n_prediction", "prediction")
+        published_curve(ax, shares, "n_suppression", "suppression", marker="v")
+    ax.set(xlabel=BLOCK_DEPTH, ylabel="share of the layer's neurons", ylim=(0, None))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     ax.legend()
     return figure
+
+
+def as_shares(counts: pd.DataFrame) -> pd.DataFrame:
+    """The same table with every count, and its interval, divided by the layer's number of neurons."""
+    counted = [column for column in counts if column.startswith(("n_prediction", "n_suppression"))]
+    return counts.assign(**{column: counts[column] / counts["n_neurons"] for column in counted})
 
 
 @styled

@@ -20,18 +20,18 @@ KINDS = {"residual": "the stream between blocks", "written": "what each block wr
 def residual_paths(
     table: pd.DataFrame, random: pd.DataFrame, draws: pd.DataFrame, random_control: pd.DataFrame | None = None
 ) -> Figure:
-    """Accuracy kept without every run of layers and without random ones; first guesses, with the twin's."""
+    """Accuracy ratio without every run of layers and without random ones; first guesses, with the twin's."""
     figure, axes = panels(3, table, "layers deleted, in a row and at random")
-    _triangle(axes[0], table, "relative_accuracy", "top-1 accuracy kept", SHARE)
-    _dots(axes[1], draws, "relative_accuracy")
-    _by_count(axes[1], random, "relative_accuracy", Look("black", "mean of all 20"))
+    _triangle(axes[0], table, "accuracy_ratio", "accuracy ratio", SHARE)
+    _dots(axes[1], draws, "accuracy_ratio")
+    _by_count(axes[1], random, "accuracy_ratio", Look("black", "mean of all 20"))
     if (random["accuracy_intact"] > 0).all():
         chance = (random["accuracy_commonest"] / random["accuracy_intact"]).mean()
         axes[1].axhline(chance, color="0.4", lw=1, ls=":", label="commonest token")
     if random_control is not None:
         _by_count(axes[2], random_control, "top1_agreement", untrained())
     _by_count(axes[2], random, "top1_agreement", Look(BLUE, "trained"))
-    for ax, label in zip(axes[1:], ("top-1 accuracy kept", "same first guess as intact"), strict=True):
+    for ax, label in zip(axes[1:], ("accuracy ratio", "same first guess as intact"), strict=True):
         ax.set(xlabel="random layers deleted", ylabel=label, ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_ylim(0, 1.4)

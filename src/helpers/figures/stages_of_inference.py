@@ -23,12 +23,11 @@ class Measure(NamedTuple):
     intervention: str | None
     title: str
     scale: str = "linear"  # or log, or count: whole numbers from 0
-    of_control: bool = True  # whether the untrained twin's says anything: a ratio of two chance numbers does not
 
 
 PANELS = (
     Measure("layer_lesion", "kl_nats", "drop", "KL when dropped [nats]", "log"),
-    Measure("layer_lesion", "relative_accuracy", "drop", "accuracy kept when dropped", of_control=False),
+    Measure("layer_lesion", "relative_accuracy", "drop", "predictions unchanged when dropped"),
     Measure("local_attention", "attention_share_no_bos", None, "attention to the previous five (stage 1)"),
     Measure("logit_lens", "kl_nats", None, "lens: KL to the output [nats] (stage 2, 3)"),
     Measure("logit_lens", "entropy_bits", None, "lens: entropy [bits] (stage 3, 4)"),
@@ -120,7 +119,7 @@ def _boundaries(ax: Axes, boundaries: pd.DataFrame) -> None:
 
 def _draw(ax: Axes, measure: Measure, tables: Tables, look: Look) -> None:
     table = tables.get(measure.experiment)
-    if table is not None and (measure.of_control or not look.is_control):
+    if table is not None:
         chosen = table if measure.intervention is None else table[table["intervention"] == measure.intervention]
         curve(ax, chosen, measure.column, look)
     ax.set_title(measure.title, fontsize=9.5)

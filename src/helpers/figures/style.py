@@ -49,7 +49,6 @@ STYLE: dict[str, Any] = {
 THEME: dict[str, Any] = {**sns.plotting_context("notebook"), **sns.axes_style("whitegrid"), **STYLE}
 BLOCK_DEPTH = "relative depth of the layer"
 LENS_DEPTH = "relative depth (0 = embedding, 1 = output)"
-OTHER_TEXTS = "the authors' plot, other texts"
 
 
 @dataclass(frozen=True)
@@ -121,10 +120,13 @@ def curves(series: Sequence[Series], table: pd.DataFrame, control: pd.DataFrame 
             curve(ax, control, column, untrained("untrained" if is_first else None, dashes))
 
 
-def published_curve(ax: Axes, published: pd.DataFrame | None, column: str, label: str | None = OTHER_TEXTS) -> None:
-    """Lay the authors' published curve, where there is one, over ours."""
+def published_curve(
+    ax: Axes, published: pd.DataFrame | None, column: str, what: str | None = None, marker: str = "x"
+) -> None:
+    """Draw the authors' published curve, where there is one, beside ours; its own label says whose it is."""
     if published is not None:
-        ax.plot(published["depth"], published[column], "k:", lw=1.2, marker="x", ms=4, label=label)
+        label = published["label"].iloc[0] + (f": {what}" if what else "")
+        ax.plot(published["depth"], published[column], "k:", lw=1.2, marker=marker, ms=4, label=label)
         ax.legend()
 
 

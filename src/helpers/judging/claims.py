@@ -23,6 +23,7 @@ HOLDS, DOES_NOT_HOLD, UNDECIDED = "holds", "does not hold", "undecided"
 VERDICTS = (HOLDS, DOES_NOT_HOLD, UNDECIDED)
 CERTAIN = 0.975
 FEWEST_NEURONS, FEWEST_MODELS = 20, 3
+COUNTED = {"prediction neurons": ["n_prediction"], "neurons": ["n_prediction", "n_suppression"]}
 RULES = {"at least": operator.ge, "above": operator.gt, "below": operator.lt, "at most": operator.le}
 
 
@@ -34,9 +35,10 @@ class Claim:
     claim: str
     experiment: str
     stage: str
+    source: str  # where the paper says so (version, section, figure), or that it is ours
     statistic: str
     rule: str
-    arguments: Mapping[str, str] | None = None
+    arguments: Mapping[str, Any] | None = None
     paper: str = ""
     needs: str = ""
     open: bool = False  # the paper reports it for some models and not for others
@@ -60,11 +62,11 @@ def evaluate(
 ) -> pd.DataFrame:
     """Claims about one model, one row each, on its measures by experiment (none of one that has not been run).
 
-    An experiment on untrained twins has one set of measures per seed. ``counts`` are the neurons in the authors'
-    plot of the model; without them the claims about that plot are left out. Columns as in ``judge``.
+    An experiment on untrained twins has one set of measures per seed. ``counts`` are the neurons in the authors' plot
+    of the model; without them the claims about it are left out. Columns as in ``judge``.
     """
-    speaking = [claim for claim in chosen if claim.needs != "published" or counts is not None]
-    return pd.DataFrame([_judge_on(claim, measured, counts) for claim in speaking])
+    speaking = (claim for claim in chosen if claim.needs != "published" or counts is not None)
+    return pd.DataFrame(_judge_on(claim, measured, counts) for claim in speaking)
 
 
 def evaluate_across(chosen: Sequence[Claim], lesions: Sequence[Sequence[Measures]]) -> pd.DataFrame:
@@ -81,8 +83,9 @@ def evaluate_across(chosen: Sequence[Claim], lesions: Sequence[Sequence[Measures
 
 def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
     """A claim and what ``decide`` says of it, with a ``remark`` to read the verdict with."""
-    wording = {"claim": claim.name, "wording": claim.claim, "stage": claim.stage}
-    return wording | {"rule": claim.rule, "paper": claim.paper} | decide(values, claim.is_true, reason) | {"remark": ""}
+    columns = {"claim": claim.name, "wording": claim.claim, "stage": claim.stage, "source": claim.source}
+    columns |= {"rule": claim.rule, "paper": claim.paper}
+    return columns | decide(values, claim.is_true, reason) | {"remark": ""}
 
 
 def decide(values: Resampled, is_true: Callable[[np.ndarray], np.ndarray], reason: str = "") -> dict[str, Any]:
@@ -100,7 +103,7 @@ def decide(values: Resampled, is_true: Callable[[np.ndarray], np.ndarray], reaso
 
 
 def verdict_of(share: float) -> str:
-    """The verdict on what is true in this share of the resamples; undecided where that is not known."""
+    """What is true in this share of the resamples is this; undecided where the share is not known."""
     return HOLDS if share >= CERTAIN else DOES_NOT_HOLD if share <= 1 - CERTAIN else UNDECIDED
 
 
@@ -108,9 +111,7 @@ def _judge_on(claim: Claim, measured: Mapping[str, Sequence[Measures]], counts: 
     each = measured[claim.experiment]
     if not each:
         return judge(claim, UNKNOWN, f"{claim.experiment} has not been run")
-    given: dict[str, Any] = dict(claim.arguments or {})
-    if claim.needs == "published":
-        given["published"] = counts
+    given = dict(claim.arguments or {}) | ({"published": counts} if claim.needs == "published" else {})
     values = pool([STATISTICS[claim.statistic](measures, **given) for measures in each])
     beside = pool([BESIDE[claim.beside](measures, **given) for measures in each]) if claim.beside else None
     judged = judge(claim, values, _cannot_speak(claim, measured))
@@ -136,8 +137,7 @@ def _cannot_speak(claim: Claim, measured: Mapping[str, Sequence[Measures]]) -> s
             return f"whether the model predicts anything is not known: {lesion.SLUG} has not been run"
         if not _predicts(measured[lesion.SLUG]):
             return "the model predicts no better than always guessing the commonest token"
-    if claim.needs == "neurons":
-        columns = ["n_prediction"] if claim.arguments else ["n_prediction", "n_suppression"]
+    if columns := COUNTED.get(claim.needs):
         counted = {column: measured[claim.experiment][0].rows[column].sum() for column in columns}
         few = [f"{number:g} {column[2:]}" for column, number in counted.items() if number < FEWEST_NEURONS]
         if few:

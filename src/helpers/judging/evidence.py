@@ -1,9 +1,11 @@
 """The statistics behind the claims: one number per joint bootstrap resample, from an experiment's curves.
 
-A statistic that a model does not have (no middle layer, a division by 0) is not a number.
+A statistic that a model does not have (no middle layer, a division by 0) is not a number. The module is longer than
+others: it is the list of them.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,17 +15,18 @@ from helpers.judging.measures import Measures
 from helpers.stats import UNKNOWN, Resampled, combine
 
 MIDDLE = (0.2, 0.8)
+EARLY, HALFWAY, LATE = 0.4, 0.5, 0.9
 
 
 def middle_relative_accuracy(lesions: Measures, intervention: str) -> Resampled:
-    """Correct lesioned / correct intact, mean over layers at depth 0.2 to 0.8."""
+    """Share of predictions that are those of the intact model, mean over layers at depth 0.2 to 0.8."""
+    return _middle(lesions.curve("relative_accuracy", intervention), lesions.depth(intervention))
+
+
+def middle_accuracy_ratio(lesions: Measures, intervention: str) -> Resampled:
+    """Correct lesioned / correct intact, on the labels, mean over layers at depth 0.2 to 0.8."""
     right, intact = (lesions.curve(column, intervention) for column in ("accuracy", "accuracy_intact"))
     return _middle(right / intact, lesions.depth(intervention))
-
-
-def same_first_guess(lesions: Measures, intervention: str) -> Resampled:
-    """Share of positions where lesioned and intact model have the same first guess, mean over depth 0.2 to 0.8."""
-    return _middle(lesions.curve("top1_agreement", intervention), lesions.depth(intervention))
 
 
 def middle_kl_over_worse_end(lesions: Measures, intervention: str) -> Resampled:
@@ -44,12 +47,23 @@ def last_kl_over_middle(lesions: Measures) -> Resampled:
     return kl.at(-1) / _middle(kl, lesions.depth("drop"))
 
 
+def entropy_without_first_layer(lesions: Measures) -> Resampled:
+    """How many bits less certain the predictions are without the first layer."""
+    return lesions.curve("entropy_change_bits", "drop").at(0)
+
+
+def last_swap_kl_over_first(lesions: Measures) -> Resampled:
+    """KL of swapping the last two layers / that of swapping the first two."""
+    kl = lesions.curve("kl_nats", "swap")
+    return kl.at(-1) / kl.at(0) if len(kl.estimate) > 1 else UNKNOWN
+
+
 def swap_kl_over_drop_kl(lesions: Measures) -> Resampled:
-    """KL of swapping layer l with the next / KL of dropping layer l, geometric mean over layers."""
+    """KL of swapping layer l with the next / KL of dropping it, geometric mean over layers at depth 0.2 to 0.8."""
     drop, swap = (lesions.curve("kl_nats", intervention) for intervention in ("drop", "swap"))
     ratio = swap / drop.map(lambda layers: layers[:, : len(swap.estimate)])
     with np.errstate(divide="ignore", invalid="ignore"):
-        return ratio.map(lambda layers: np.exp(np.log(layers).mean(1)))
+        return _middle(ratio.map(np.log), lesions.depth("swap")).map(np.exp)
 
 
 def loss_change_of_most_useless_layer(lesions: Measures) -> Resampled:
@@ -61,10 +75,14 @@ def loss_change_of_most_useless_layer(lesions: Measures) -> Resampled:
     return combine(lambda layers, best: np.take_along_axis(layers, best[:, None], 1)[:, 0], measuring, chosen)
 
 
-def depth_of_peak(measured: Measures, column: str) -> Resampled:
-    """Relative depth of the layer where the measure is largest; of equal ones the mean."""
-    at_peak = measured.curve(column).map(lambda layers: layers == layers.max(1, keepdims=True))
-    return at_peak.map(lambda layers: layers @ measured.depth()) / at_peak.map(lambda layers: layers.sum(1))
+def depth_of_peak(measured: Measures, column: str, past_first: bool = False) -> Resampled:
+    """Relative depth of the layer where the measure is largest, the first layer left out if asked; of equal ones the
+    mean."""
+    first, depth = int(past_first), measured.depth()
+    if len(depth) <= first:
+        return UNKNOWN
+    at_peak = measured.curve(column).map(lambda layers: layers[:, first:] == layers[:, first:].max(1, keepdims=True))
+    return at_peak.map(lambda layers: layers @ depth[first:]) / at_peak.map(lambda layers: layers.sum(1))
 
 
 def suppression_peak_minus_prediction_peak(neurons: Measures) -> Resampled:
@@ -72,17 +90,36 @@ def suppression_peak_minus_prediction_peak(neurons: Measures) -> Resampled:
     return depth_of_peak(neurons, "n_suppression") - depth_of_peak(neurons, "n_prediction")
 
 
-def halfway_kl_over_first(lens: Measures) -> Resampled:
-    """The lens's KL at depth 0.5, between the two nearest rows, / that of the embedding."""
+def early_share_of_prediction_neurons(neurons: Measures) -> Resampled:
+    """Share of all prediction neurons that are in the first two fifths of the layers."""
+    counts, early = neurons.curve("n_prediction"), neurons.depth() < EARLY
+    return counts.map(lambda layers: layers[:, early].sum(1)) / counts.map(lambda layers: layers.sum(1))
+
+
+def late_suppression_excess(neurons: Measures) -> Resampled:
+    """Suppression neurons minus prediction neurons in the last tenth of the layers."""
+    excess, late = neurons.curve("n_suppression") - neurons.curve("n_prediction"), neurons.depth() >= LATE
+    return excess.map(lambda layers: layers[:, late].sum(1))
+
+
+def halfway_kl_over_first_layers(lens: Measures) -> Resampled:
+    """The lens's KL at depth 0.5, between the two nearest rows, / that of row 1, what leaves the first layer."""
     kl, last = lens.curve("kl_nats"), len(lens.depth()) - 1
     halfway = kl.map(lambda rows: (rows[:, last // 2] + rows[:, (last + 1) // 2]) / 2)
-    return halfway / kl.at(0)
+    return halfway / kl.at(1) if last > 1 else UNKNOWN
 
 
-def relative_entropy_slope(lens: Measures) -> Resampled:
-    """Slope of a straight line through the lens's entropy against depth / the entropy of the embedding."""
-    centred, entropy = lens.depth() - lens.depth().mean(), lens.curve("entropy_bits")
-    return entropy.map(lambda rows: rows @ centred / (centred @ centred)) / entropy.at(0)
+def late_entropy_change(lens: Measures) -> Resampled:
+    """How much a straight line through the lens's entropy changes from depth 0.5 to 0.9, / its entropy at 0.5."""
+    depth, entropy = lens.depth(), lens.curve("entropy_bits")
+    chosen = (depth >= HALFWAY) & (depth <= LATE)
+    if chosen.sum() < 2:
+        return UNKNOWN
+    centred = depth[chosen] - depth[chosen].mean()
+    slope = entropy.map(lambda rows: rows[:, chosen] @ centred / (centred @ centred))
+    mean = entropy.map(lambda rows: rows[:, chosen].mean(1))
+    start = combine(lambda means, slopes: means + slopes * (HALFWAY - depth[chosen].mean()), mean, slope)
+    return slope.map(lambda slopes: slopes * (LATE - HALFWAY)) / start
 
 
 def last_step(lens: Measures, column: str) -> Resampled:
@@ -106,9 +143,17 @@ def largest_count_difference(neurons: Measures, published: pd.DataFrame) -> Resa
 
 
 def rank_correlation_with_layers(lesions: list[Measures]) -> Resampled:
-    """Spearman correlation over models between layers and ``middle_relative_accuracy`` of drops."""
-    ranks = pd.Series([len(of_model.depth("drop")) for of_model in lesions]).rank()
-    kept = [middle_relative_accuracy(of_model, "drop") for of_model in lesions]
+    """Spearman correlation over models between layers and how little is lost for the share of them that is dropped.
+
+    One of n layers is a smaller part of a deeper model, so what changes, 1 - ``middle_relative_accuracy``, counts n
+    times.
+    """
+    n_layers = [len(of_model.depth("drop")) for of_model in lesions]
+    ranks = pd.Series(n_layers).rank()
+    kept = [
+        middle_relative_accuracy(of_model, "drop").map(partial(_loss_times, n))
+        for of_model, n in zip(lesions, n_layers, strict=True)
+    ]
     if not all(of_model.is_finite for of_model in kept) or ranks.nunique() == 1:
         return UNKNOWN
     return combine(lambda *of_models: pd.DataFrame(of_models).rank().corrwith(ranks).to_numpy(), *kept)
@@ -126,12 +171,16 @@ STATISTICS: dict[str, Callable[..., Resampled]] = {
         middle_kl_over_worse_end,
         first_kl_over_worst_other,
         last_kl_over_middle,
+        entropy_without_first_layer,
+        last_swap_kl_over_first,
         swap_kl_over_drop_kl,
         loss_change_of_most_useless_layer,
         depth_of_peak,
         suppression_peak_minus_prediction_peak,
-        halfway_kl_over_first,
-        relative_entropy_slope,
+        early_share_of_prediction_neurons,
+        late_suppression_excess,
+        halfway_kl_over_first_layers,
+        late_entropy_change,
         last_step,
         last_right_to_wrong_excess,
         largest_count_difference,
@@ -139,7 +188,12 @@ STATISTICS: dict[str, Callable[..., Resampled]] = {
     )
 }
 
-BESIDE = {same_first_guess.__name__: same_first_guess}
+BESIDE = {middle_accuracy_ratio.__name__: middle_accuracy_ratio}
+
+
+def _loss_times(n_layers: int, share: np.ndarray) -> np.ndarray:
+    """What is lost, counted ``n_layers`` times, as a negative number."""
+    return n_layers * (share - 1)
 
 
 def _middle(curve: Resampled, depth: Float[np.ndarray, "layer"]) -> Resampled:

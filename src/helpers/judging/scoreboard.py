@@ -53,6 +53,7 @@ def table(model: str, experiment: str | None = None, seed: int = 0) -> pd.DataFr
             "statistic": [_with_interval(row) for row in judged.itertuples()],
             "holds if": judged["rule"],
             "paper": judged["paper"],
+            "source": judged["source"],
             "verdict": [f"{row.verdict} ({row.remark})" if row.remark else row.verdict for row in judged.itertuples()],
             "untrained": judged["claim"].map(twin) if twin_was_run else "not run",
         }

@@ -72,6 +72,7 @@ INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of
     "detokenization": lambda: both("detokenization", "detokenization_words"),
     "gathering_heads": lambda: (committed("detokenization_heads"),),
     "layer_similarity": lambda: both("residual_paths_cka"),
+    "local_attention_distance": lambda: both("local_attention"),
     "logit_lens_flips": lambda: both("logit_lens"),
     "logit_lens_superseded": lambda: both("logit_lens"),
     "neuron_kurtosis": lambda: (neurons(), "pocket", 3.7, neurons()),

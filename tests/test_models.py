@@ -15,6 +15,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM, BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
 from helpers import blocks, models, paths
+from helpers.command import presets
 from helpers.engine import sources
 from helpers.errors import InputError
 
@@ -184,13 +185,15 @@ def test_weights_in_several_files_load_and_a_lost_one_is_named(copied, hf_models
 def test_every_model_of_the_paper_has_an_alias():
     families = {
         "openai-community/gpt2": ["", "-medium", "-large", "-xl"],
-        "EleutherAI/pythia": ["-410m", "-1.4b", "-2.8b", "-6.9b"],
+        "EleutherAI/pythia": ["-410m", "-1.4b", "-2.8b", "-6.9b", "-12b"],
         "microsoft/phi": ["-1", "-1_5", "-2"],
         "meta-llama/Llama-3.2": ["-1b", "-3b"],
-        "Qwen/Qwen2.5": ["-0.5b", "-1.5b", "-3b"],
+        "Qwen/Qwen2.5": ["-0.5b", "-1.5b", "-3b", "-14b"],
     }
     expected = {(family + size).lower() for family, sizes in families.items() for size in sizes}
+    assert len(expected) == 18
     assert {hub_id.lower().removesuffix("-deduped") for hub_id in sources.ALIASES.values()} == expected
+    assert set(presets.read("paper")["models"]) == set(sources.ALIASES)
     for alias, hub_id in sources.ALIASES.items():
         assert hub_id.split("/")[1].lower().removesuffix("-deduped") == alias
 

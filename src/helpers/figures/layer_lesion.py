@@ -29,7 +29,7 @@ def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
     for ax in axes[:2]:
         ax.set_ylim(0, 1.05)
     axes[0].axhspan(*PAPER_RANGE, color=GREEN, alpha=0.12, lw=0, label="the paper's models")
-    axes[0].legend(loc="lower right")
+    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="lower right")  # where there is room
     return figure
 
 

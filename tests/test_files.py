@@ -77,5 +77,6 @@ def test_reading_tokens_is_noted(ledger):
 
 def test_without_a_ledger_nothing_is_noted(tmp_path, monkeypatch):
     monkeypatch.delenv(files.LEDGER_VARIABLE, raising=False)
+    monkeypatch.setattr(files, "sha256", lambda path: pytest.fail("hashed for nobody"))
     files.reading(tmp_path / "missing.txt")
     assert list(tmp_path.iterdir()) == []

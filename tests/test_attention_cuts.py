@@ -49,12 +49,12 @@ def test_all_cuts_at_once_are_those_of_a_plain_model_one_at_a_time(kind, bridges
     found = changes(bridges[kind])
     model = AutoModelForCausalLM.from_pretrained(checkpoints[kind], attn_implementation="eager")
     layers = next(module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
-    assert found.shape == (4, 2, 4)
+    assert found.shape == (4, 3, 4)
     assert found.abs().max() > 0.1
     for number, (place, reach) in enumerate(zip(PLACES.tolist(), REACH.tolist(), strict=True)):
         intact = plain_loss(model, layers, [], place, reach)
         for layer in (0, 2, 3):
-            for scope, cut in enumerate(([layer], range(layer + 1))):
+            for scope, cut in enumerate(([layer], range(layer + 1), range(layer, 4))):
                 expected = plain_loss(model, layers, cut, place, reach) - intact
                 assert found[layer, scope, number].item() == pytest.approx(expected, abs=2e-4)
 
@@ -63,7 +63,7 @@ def test_all_cuts_at_once_are_those_of_a_plain_model_one_at_a_time(kind, bridges
 def test_hooks_make_the_same_cut(kind, bridges):
     bridge = bridges[kind]
     found = changes(bridge)
-    for layers, index in (([1], (1, 0)), ([0, 1, 2], (2, 1))):
+    for layers, index in (([1], (1, 0)), ([0, 1, 2], (2, 1)), ([1, 2, 3], (1, 2))):
         hooks = attention_cuts.cut_hooks(layers, 9, 3)
         logits = [bridge.run_with_hooks(TOKENS[None], fwd_hooks=run, use_cache=False)[0, 9] for run in ([], hooks)]
         intact, cut = (metrics.next_token_loss(row, TOKENS[10]).item() for row in logits)
@@ -78,7 +78,7 @@ def test_cutting_nothing_changes_nothing_and_the_text_stays_intact(kind, bridges
     intact, copies = attention_cuts.cut_streams(bridge, TOKENS, PLACES, REACH, inputs)
     expected = blocks.run_blocks(bridge, TOKENS[None], range(4), inputs)[0]
     torch.testing.assert_close(intact, expected, atol=1e-4, rtol=1e-4)
-    assert copies.shape == (8, 4, bridge.cfg.d_model)
+    assert copies.shape == (12, 4, bridge.cfg.d_model)
 
 
 def test_cutting_every_layer_hides_what_was_cut(bridges):
@@ -89,14 +89,46 @@ def test_cutting_every_layer_hides_what_was_cut(bridges):
     inputs = blocks.record_inputs(bridge, TOKENS[None])
     places, reach = torch.tensor([9]), torch.tensor([8])
     ends = [attention_cuts.cut_streams(bridge, tokens, places, reach, inputs)[1] for tokens in (TOKENS, other)]
-    torch.testing.assert_close(ends[0][-1], ends[1][-1], atol=1e-4, rtol=1e-4)  # up to the last layer
-    assert (ends[0][-2] - ends[1][-2]).abs().max() > 0.1  # in the last layer only
+    differences = (ends[0] - ends[1]).abs().amax((-2, -1)).unflatten(0, (4, 3))
+    assert differences[3, 1] < 1e-3 and differences[0, 2] < 1e-3  # up to the last layer, from the first on
+    differences[3, 1] = differences[0, 2] = 1
+    assert (differences > 0.1).all()  # any other cut leaves a layer that reads them
+
+
+def reads_only_in(bridge, layer):
+    """Hooks that let every other layer look at BOS alone, so that joining begins and ends in one layer."""
+
+    def look_away(pattern, hook):
+        elsewhere = torch.zeros_like(pattern)
+        elsewhere[..., 0] = 1
+        return elsewhere
+
+    others = (other for other in range(bridge.cfg.n_layers) if other != layer)
+    return [(f"blocks.{other}.attn.hook_pattern", look_away) for other in others]
+
+
+@pytest.mark.parametrize("layer", [0, 1, 3])
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_joining_planted_in_one_layer_begins_and_is_finished_there(kind, layer, bridges):
+    bridge = bridges[kind]
+    with bridge.hooks(fwd_hooks=reads_only_in(bridge, layer)):
+        only, up_to, from_on = changes(bridge).abs().amax(-1).unbind(1)
+    whole = only[layer]
+    assert whole > 0.01
+    harmless = torch.zeros(4)
+    expected = {
+        "only": harmless.index_fill(0, torch.tensor([layer]), whole),
+        "up_to": torch.where(torch.arange(4) >= layer, whole, harmless),
+        "from_on": torch.where(torch.arange(4) <= layer, whole, harmless),
+    }
+    for found, name in ((only, "only"), (up_to, "up_to"), (from_on, "from_on")):
+        torch.testing.assert_close(found, expected[name], atol=3e-4, rtol=1e-3)
 
 
 def test_many_places_are_cut_in_several_calls(bridges, monkeypatch):
     bridge = bridges["neox_sequential"]
     at_once = changes(bridge)
-    monkeypatch.setattr(attention_cuts, "PLACES_PER_CALL", 3)
+    monkeypatch.setattr(attention_cuts, "COPIES_PER_CALL", 3 * 3 * 4)
     torch.testing.assert_close(changes(bridge), at_once, atol=1e-4, rtol=1e-4)
 
 
@@ -110,7 +142,7 @@ def test_the_sweep_means_words_minus_matches_per_sequence(bridges):
     word, match = (changes(bridge, TOKENS, torch.tensor(at), torch.tensor([2, 1])).mean(-1) for at in ([9, 14], [3, 9]))
     for layer in range(4):
         row = rows.loc[(0, layer)]
-        for scope, suffix in enumerate(("", "_up_to")):
+        for scope, suffix in enumerate(("", "_up_to", "_from")):
             assert row[f"loss_change_word{suffix}"] == pytest.approx(word[layer, scope].item(), abs=1e-4)
             assert row[f"loss_change_control{suffix}"] == pytest.approx(match[layer, scope].item(), abs=1e-4)
             difference = (word - match)[layer, scope].item()
@@ -129,7 +161,7 @@ def test_a_text_without_words_gives_empty_cells(bridges):
 
 
 def test_a_boolean_mask_is_made_longer_as_well():
-    copied = CopiedPlaces(4, torch.tensor([2]), torch.tensor([1]), 3)
+    copied = CopiedPlaces(4, torch.tensor([2]), torch.tensor([1]), n_copies=3, n_cut=2)
     text = torch.ones(4, 4, dtype=torch.bool).tril()[None, None]
     found = copied.lengthen(BlockInputs((text,), {"position_ids": torch.arange(4)[None], "other": None}))
     assert found.kwargs["position_ids"].tolist() == [[0, 1, 2, 3, 2, 2, 2]]

@@ -8,8 +8,8 @@ import pytest
 
 from helpers import files, neurons, paths, stats, tables
 from helpers.corpus import windows
-from helpers.judging import claims, evidence, published, runs, scoreboard, stages
-from helpers.judging.measures import Measures
+from helpers.judging import claims, evidence, published, runs, scoreboard, stages, wordings
+from helpers.judging.measures import Measures, NeuronCounts
 from helpers.stats import Resampled
 
 N_SEQUENCES, N_LAYERS = 8, 11
@@ -23,7 +23,7 @@ def write(slug: str, rows: pd.DataFrame, model: str = "toy") -> None:
     folder = paths.results(model)
     folder.mkdir(parents=True, exist_ok=True)
     if slug == NEURONS:
-        rows.to_csv(folder / f"{slug}.csv", index=False)
+        rows.to_parquet(folder / f"{slug}.neurons.parquet")
     else:
         rows.to_parquet(folder / f"{slug}.sequences.parquet")
 
@@ -75,8 +75,50 @@ def lens(**curves) -> pd.DataFrame:
     return per_sequence({column: np.ones(n_rows) for column in columns} | curves)
 
 
-def counted(prediction, suppression) -> pd.DataFrame:
-    return pd.DataFrame({"layer": range(len(prediction)), "n_prediction": prediction, "n_suppression": suppression})
+def counted(prediction, suppression, others=0) -> pd.DataFrame:
+    """Neurons of both kinds, so many in each layer, and others; a layer without any has one that is of no kind.
+
+    A layer whose neurons are all of one kind is the same in every resample.
+    """
+    frames = []
+    for layer, (n_prediction, n_suppression) in enumerate(zip(prediction, suppression, strict=True)):
+        special = round(n_prediction) + round(n_suppression)
+        kurtosis = [20.0] * special + [3.0] * (others if special else max(1, others))
+        skew = np.where(np.arange(len(kurtosis)) < round(n_prediction), 1.0, -1.0)
+        frames.append(
+            pd.DataFrame({"layer": layer, "neuron": range(len(kurtosis)), "kurtosis": kurtosis, "skew": skew})
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def ramp(centre: float, n: int = 101, height: float = 30) -> np.ndarray:
+    """Numbers that rise over a fifth of the layers, from nothing to ``height``."""
+    return height * np.clip(np.arange(n) / (n - 1) - centre + 0.1, 0, 0.2) / 0.2
+
+
+def fall_and_rise(x: float) -> dict[str, pd.DataFrame]:
+    """The lens's KL falls deeper by ``x`` than the prediction neurons rise."""
+    start = round(100 * (0.5 + x) - 9.5)
+    return {
+        NEURONS: counted(ramp(0.5), one_peak(3)),
+        "logit_lens": lens(kl_nats=np.where(np.arange(102) == 0, 50, 5 - np.clip(np.arange(102) - start, 0, 20) / 5)),
+    }
+
+
+def turn_and_rise(x: float) -> dict[str, pd.DataFrame]:
+    """The lens's entropy turns deeper by ``x`` than the suppression neurons rise."""
+    return {
+        NEURONS: counted(one_peak(3), ramp(0.7)),
+        "logit_lens": lens(entropy_bits=4 + abs(np.arange(102) - round(101 * (0.7 + x)))),
+    }
+
+
+def last_of_21(share: float) -> pd.DataFrame:
+    """Of a thousand neurons in the last tenth of 21 layers this share suppress; the layers before have others."""
+    layers = np.arange(21)
+    return counted(
+        np.where(layers == 19, 1000 * (1 - share), 5 * (layers < 18)), np.where(layers == 20, 1000 * share, 0)
+    )
 
 
 def one_peak(layer: int, n: int = 101) -> np.ndarray:
@@ -119,7 +161,7 @@ PLANTED = {
     "first_layer_drop": (
         "layer_lesion",
         lambda x: lesions({"kl_nats": np.where(LAYERS == 0, 3 * x, at(10, 3, 1))}),
-        1,
+        1.25,
         "above",
     ),
     "first_layer_entropy": (
@@ -137,7 +179,7 @@ PLANTED = {
     "last_layer_drop": (
         "layer_lesion",
         lambda x: lesions({"kl_nats": np.where(MIDDLE, 2, at(10, 2 * x, 9))}),
-        1,
+        1.25,
         "above",
     ),
     "swap_costs_less": (
@@ -146,62 +188,90 @@ PLANTED = {
             {"kl_nats": np.where(MIDDLE, 2, 1e-3)},
             {"kl_nats": np.where(MIDDLE, np.where(LAYERS == 4, (2 * x) ** 7, 1), 50)},  # of seven layers in the middle
         ),
-        1,
+        0.8,
         "below",
     ),
-    "harmful_layer": ("layer_lesion", lambda x: lesions({"loss_change_nats": at(4, x, 1)}), 0, "below"),
+    "harmful_layer": (
+        "layer_lesion",
+        lambda x: lesions({"loss_change_nats": np.where(LAYERS == 0, -9, at(4, x, 1))}),
+        -0.01,
+        "below",
+    ),
     "local_attention_early": (
         "local_attention",
-        lambda x: per_sequence({"attention_share": peak(x), "attention_share_no_bos": peak(1 - x)}),
+        lambda x: per_sequence({"attention_share": loud_first(x), "attention_share_no_bos": peak(1 - x)}),
         1 / 3,
         "below",
     ),
     "local_attention_early_no_bos": (
         "local_attention",
-        lambda x: per_sequence({"attention_share": peak(1 - x), "attention_share_no_bos": peak(x)}),
+        lambda x: per_sequence({"attention_share": peak(1 - x), "attention_share_no_bos": loud_first(x)}),
         1 / 3,
         "below",
     ),
-    "lens_kl_falls_late": ("logit_lens", lambda x: lens(kl_nats=np.array([1, 4, 4 * x, 3, 0])), 0.5, "above"),
+    "local_attention_falls": (
+        "local_attention",
+        lambda x: per_sequence(
+            {"attention_share": np.array([50, x, x, x, 9, 9, 9, 1, 1, 1]), "attention_share_no_bos": np.ones(10)}
+        ),
+        1.25,
+        "above",
+    ),
+    "lens_kl_falls_late": (
+        "logit_lens",
+        lambda x: lens(kl_nats=np.array([50, 4, 4, 4, 4, 4 * x, 3, 3, 3, 3, 0])),
+        0.7,
+        "above",
+    ),
+    "lens_kl_falls_steadily": (
+        "logit_lens",
+        lambda x: lens(kl_nats=np.array([1, 9, 1, 9, 1, 2, 2 + 2 * x, 1, 0.5, 0.2, 0])),
+        0.05,
+        "below",
+    ),
+    "lens_kl_falls_to_the_end": (
+        "logit_lens",
+        lambda x: lens(kl_nats=np.array([50, 9, 9, 9, 9, 4, 4, 4, 4, 4 * x, 0])),
+        0.05,
+        "above",
+    ),
     "lens_entropy_falls": ("logit_lens", falling_late, -0.05, "below"),
-    "last_layer_entropy_rises": ("logit_lens", lambda x: lens(entropy_bits=np.array([9, 2, 2 + x])), 0, "above"),
-    "top_token_blunted": ("logit_lens", lambda x: lens(top1_probability=np.array([0.1, 0.5, 0.5 + x])), 0, "below"),
+    "last_layer_entropy_rises": ("logit_lens", lambda x: lens(entropy_bits=np.array([9, 2, 2 + x])), 0.1, "above"),
+    "top_token_blunted": ("logit_lens", lambda x: lens(top1_probability=np.array([0.1, 0.5, 0.5 + x])), -0.01, "below"),
     "last_layer_unlearns": (
         "logit_lens",
         lambda x: lens(right_to_wrong=np.array([np.nan, 0, 0.3 + x]), wrong_to_right=np.array([np.nan, 0.9, 0.3])),
-        0,
+        0.01,
         "above",
     ),
     "prediction_neurons_begin": (
         NEURONS,
-        lambda x: counted(np.repeat([1000 * x / 40, 1000 * (1 - x) / 60], [40, 60]), one_peak(3, 100)),
+        lambda x: counted(np.repeat([900, 1e4 * x / 39, 1e4 * (1 - x) / 60], [1, 39, 60]), one_peak(3, 100)),
         0.1,
         "below",
     ),
-    "prediction_neurons_late": (
+    "prediction_neurons_peak": (
         NEURONS,
-        lambda x: counted(one_peak(round(100 * x)), one_peak(round(100 - 100 * x))),
-        0.5,
+        lambda x: counted(np.where(np.arange(101) == 0, 90, one_peak(round(100 * x))), one_peak(3)),
+        0.75,
         "above",
     ),
-    "prediction_neurons_not_last": (
+    "prediction_neurons_fewer_at_the_end": (
         NEURONS,
-        lambda x: counted(one_peak(min(100, round(100 * x))), one_peak(3)),
-        1,
+        lambda x: counted(np.repeat([900, 500, 500 * x], [14, 4, 3]), one_peak(3, 21)),
+        0.9,
         "below",
     ),
+    "kl_falls_where_prediction_rises": (NEURONS, fall_and_rise, 0.15, "below"),
+    "suppression_rises_late": (NEURONS, lambda x: counted(one_peak(3), ramp(x)), 0.75, "above"),
+    "entropy_turns_where_suppression_rises": (NEURONS, turn_and_rise, 0.15, "below"),
     "suppression_after_prediction": (
         NEURONS,
         lambda x: counted(one_peak(50), one_peak(round(50 + 100 * x))),
-        0,
+        0.05,
         "above",
     ),
-    "suppression_outnumbers": (
-        NEURONS,
-        lambda x: counted(at(0, 500, 20), 20 + at(10, x, 0)),
-        0,
-        "above",
-    ),
+    "suppression_outnumbers": (NEURONS, last_of_21, 0.55, "above"),
     "mlp_share_late": (
         "mlp_norm",
         lambda x: per_sequence({"mlp_to_residual": loud_first(x), "mlp_norm": loud_first(1 - x)}),
@@ -223,7 +293,9 @@ def verdict(name: str, model: str = "toy") -> pd.Series:
 
 def plant(name: str, value: float, model: str = "toy") -> None:
     write("layer_lesion", lesions(), model)
-    write(PLANTED[name][0], PLANTED[name][1](value), model)
+    planted = PLANTED[name][1](value)
+    for slug, rows in planted.items() if isinstance(planted, dict) else [(PLANTED[name][0], planted)]:
+        write(slug, rows, model)
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -232,13 +304,12 @@ def test_a_claim_holds_just_on_its_side_of_the_bound_and_fails_just_beyond(name)
     sign = 1 if true_side == "above" else -1
     plant(name, bound + 0.02 * sign)
     good = verdict(name)
-    assert (good["verdict"], good["share_true"], good["reason"]) == ("holds", 1, "")
+    assert (good["verdict"], good["reason"]) == ("holds", "")
     plant(name, bound - 0.02 * sign)
     bad = verdict(name)
-    if name == "prediction_neurons_not_last":  # no depth beyond 1
-        plant(name, 1)
-        bad = verdict(name)
-    assert (bad["verdict"], bad["share_true"]) == ("does not hold", 0)
+    assert bad["verdict"] == "does not hold"
+    if PLANTED[name][0] != NEURONS:  # neurons are drawn again, and planted values with them; sequences are all alike
+        assert (good["share_true"], bad["share_true"]) == (1, 0)
     assert bad["statistic"] == pytest.approx(bound - 0.02 * sign, abs=0.021)
 
 
@@ -271,14 +342,14 @@ def test_the_lines_for_a_terminal_put_firm_verdicts_first():
     plant("lens_entropy_falls", -1)
     shown = scoreboard.lines("toy")
     assert len(shown) == len(scoreboard.evaluate("toy"))
-    first = next(n for n, line in enumerate(shown) if "undecided:" in line)
+    first = next(n for n, line in enumerate(shown) if "undecided, cannot speak:" in line)
     assert any(f"holds: {ENTROPY_FALLS} (statistic -1" in line for line in shown[:first])
-    assert all("undecided:" in line for line in shown[first:])
+    assert all("undecided, " in line for line in shown[first:])
 
 
 def test_every_claim_has_a_planted_case():
-    assert {claim.name for claim in claims.read()} == {*PLANTED, "deeper_keeps_more", "same_neuron_counts"}
-    assert {claim.statistic for claim in claims.read()} == set(evidence.STATISTICS)
+    assert {claim.name for claim in wordings.read()} == {*PLANTED, "deeper_keeps_more", "same_neuron_counts"}
+    assert {claim.statistic for claim in wordings.read()} == set(evidence.STATISTICS)
 
 
 def noisy(spread: float, centre: float = 0.0) -> pd.DataFrame:
@@ -287,7 +358,7 @@ def noisy(spread: float, centre: float = 0.0) -> pd.DataFrame:
     return lens(entropy_bits=np.stack([np.full(N_SEQUENCES, 9.0), np.full(N_SEQUENCES, 2.0), 2 + steps], axis=1))
 
 
-@pytest.mark.parametrize(("centre", "expected"), [(1.0, "holds"), (0.0, "undecided"), (-1.0, "does not hold")])
+@pytest.mark.parametrize(("centre", "expected"), [(1.2, "holds"), (0.1, "undecided"), (-1.0, "does not hold")])
 def test_sequences_that_disagree_leave_a_claim_undecided(centre, expected):
     write("layer_lesion", lesions())
     write("logit_lens", noisy(1.0, centre))
@@ -296,14 +367,15 @@ def test_sequences_that_disagree_leave_a_claim_undecided(centre, expected):
     assert found["statistic"] == pytest.approx(centre)
     assert found["statistic_low"] < centre < found["statistic_high"]
     assert ("of the resamples" in found["reason"]) == (expected == "undecided")
+    assert found["kind"] == (claims.STRADDLES if expected == "undecided" else "")
     remark = "reported for some models and not for others"
     assert found["remark"] == ("" if expected == "undecided" else remark)
     remarked = scoreboard.evaluate("toy").query("remark.str.contains(@remark)")["claim"]
-    assert set(remarked) <= {claim.name for claim in claims.read() if claim.open}
+    assert set(remarked) <= {claim.name for claim in wordings.read() if claim.open}
 
 
 def test_certainty_begins_at_975_in_a_thousand():
-    claim = next(claim for claim in claims.read() if claim.name == "last_layer_entropy_rises")
+    claim = next(claim for claim in wordings.read() if claim.name == "last_layer_entropy_rises")
     for n_true, expected in ((975, "holds"), (974, "undecided"), (26, "undecided"), (25, "does not hold")):
         values = Resampled(np.array(0.0), np.where(np.arange(1000) < n_true, 1.0, -1.0))
         assert claims.judge(claim, values)["verdict"] == expected
@@ -318,18 +390,21 @@ def test_a_model_that_predicts_nothing_cannot_speak_of_accuracy(name):
     write("layer_lesion", tables.assign(accuracy_commonest=0.5))
     found = verdict(name)
     assert (found["verdict"], "commonest token" in found["reason"]) == ("undecided", True)
+    assert found["kind"] == claims.CANNOT_SPEAK
     assert np.isnan(found["share_true"])
 
 
 @pytest.mark.parametrize(("total", "expected"), [(19, "undecided"), (20, "holds")])
 def test_too_few_neurons_cannot_speak(total, expected):
     write("layer_lesion", lesions())
-    write(NEURONS, counted([0, 0, total, 0], [0, 0, 0, 100]))
-    assert verdict("prediction_neurons_late")["verdict"] == expected
+    write(NEURONS, counted([0, 0, 0, 0, total, 0], [0, 0, 0, 0, 0, 100]))
+    assert verdict("prediction_neurons_peak")["verdict"] == expected
     assert verdict("suppression_after_prediction")["verdict"] == expected
-    write(NEURONS, counted([0, 0, 100, 0], [0, 0, 0, total]))
-    assert verdict("prediction_neurons_late")["verdict"] == "holds"
-    assert verdict("suppression_after_prediction")["verdict"] == expected
+    assert verdict("suppression_rises_late")["verdict"] == "holds"
+    write(NEURONS, counted([0, 0, 0, 0, 100, 0], [0, 0, 0, 0, 0, total]))
+    assert verdict("prediction_neurons_peak")["verdict"] == "holds"
+    for name in ("suppression_after_prediction", "suppression_rises_late"):
+        assert verdict(name)["verdict"] == expected
 
 
 def test_no_verdict_comes_from_a_nan():
@@ -394,9 +469,13 @@ def test_the_twins_of_three_seeds_are_judged_together():
     write("layer_lesion", lesions(), "toy@untrained")
     write("logit_lens", pd.concat(parts), "toy@untrained")
     found = verdict("last_layer_entropy_rises", "toy@untrained")
-    assert found["verdict"] == "undecided"
+    assert (found["verdict"], found["kind"]) == ("undecided", claims.TWINS_DISAGREE)
+    assert found["reason"] == "holds for 2 of 3 draws of untrained weights"
     assert found["share_true"] == pytest.approx(2 / 3)
     assert found["statistic"] == pytest.approx(1 / 3)
+    torn = [noisy(1.0, centre).assign(seed=n) for n, centre in enumerate((1.2, 1.2, 0.1))]
+    write("logit_lens", pd.concat(torn), "toy@untrained")
+    assert verdict("last_layer_entropy_rises", "toy@untrained")["kind"] == claims.STRADDLES
 
 
 def of_depth(n_layers: int, kept: float) -> pd.DataFrame:
@@ -434,7 +513,7 @@ def test_counts_are_compared_with_the_authors_only_where_they_showed_the_model(o
     assert counts["n_prediction"].sum() > 100
     off = counts.assign(n_suppression=counts["n_suppression"] + off_by * (counts.index == 3))
     for model in ("gpt2", "openai-community/gpt2", "gpt2-medium"):
-        write(NEURONS, off.assign(layer=off.index), model)
+        write(NEURONS, counted(off["n_prediction"], off["n_suppression"], others=9), model)
     for model in ("gpt2", "openai-community/gpt2"):
         assert verdict("same_neuron_counts", model)["verdict"] == expected
     assert "same_neuron_counts" not in set(scoreboard.evaluate("gpt2-medium")["claim"])
@@ -445,7 +524,7 @@ def test_the_scoreboard_shows_the_twin_beside_the_model():
     assert set(scoreboard.table("toy")["untrained"]) == {"not run"}
     plant("lens_entropy_falls", 1, "toy@untrained")
     row = scoreboard.table("toy", "logit_lens").loc[ENTROPY_FALLS]
-    assert row[["verdict", "untrained"]].tolist() == ["holds", "does not hold"]
+    assert row[["verdict", "untrained", "evidence"]].tolist() == ["holds", "does not hold", "twins deny it"]
     assert row["statistic"] == "-1"
 
 
@@ -471,7 +550,7 @@ def test_claims_across_models_are_saved_for_all_that_have_every_table():
     [
         ("mlp_norm", {"claims.yaml", "mlp_norm.sequences.parquet"}),
         ("logit_lens", {"claims.yaml", "logit_lens.sequences.parquet", "layer_lesion.sequences.parquet"}),
-        (NEURONS, {"claims.yaml", "authors_curves.json", f"{NEURONS}.csv"}),
+        (NEURONS, {"claims.yaml", "authors_curves.json", f"{NEURONS}.neurons.parquet", "logit_lens.sequences.parquet"}),
     ],
 )
 def test_only_what_a_claim_needs_is_read(experiment, expected, monkeypatch, tmp_path):
@@ -488,7 +567,8 @@ def test_random_weights_of_every_family_are_judged_without_a_verdict_from_nothin
     tokens = windows(bridges[kind], "bundled", tokens=4 * 64, context=64)
     for experiment in runs.EXPERIMENTS:
         if experiment is neurons:
-            tables.save(NEURONS, name, neurons.count(neurons.moments(bridges[kind])))
+            each = neurons.moments(bridges[kind])
+            tables.save(NEURONS, name, neurons.count(each), each, "neurons")
         else:
             rows = experiment.sweep(bridges[kind], tokens)
             tables.save(experiment.SLUG, name, stats.summarise(rows), rows)
@@ -501,14 +581,131 @@ def test_random_weights_of_every_family_are_judged_without_a_verdict_from_nothin
 
 
 def test_the_twins_of_the_bundled_model_hold_no_claim_about_learned_structure():
-    """Four claims compare lesions with each other and hold for random weights too; notebook 06 discusses them."""
+    """A few claims compare lesions with each other, or rows of the lens, and may hold for random weights too."""
     committed = pd.read_csv(paths.ROOT / "results" / "pocket@untrained" / "claims.csv").set_index("claim")
     held = set(committed.index[committed["verdict"] == "holds"])
-    assert held == {"middle_drop_kl", "middle_swap_kl", "first_layer_drop", "swap_costs_less"}
+    lesions_compared = {"middle_drop_kl", "middle_swap_kl", "first_layer_drop", "swap_costs_less"}
+    assert held <= lesions_compared | {"lens_kl_falls_steadily", "lens_kl_falls_to_the_end"}
 
 
 def test_every_claim_says_where_it_comes_from():
-    for claim in claims.read():
+    for claim in wordings.read():
         assert re.search(r"\d\.\d|abstract|figure|v1|^ours", claim.source), claim.name
-    ours = {claim.name for claim in claims.read() if claim.source == "ours"}
+    ours = {claim.name for claim in wordings.read() if claim.source == "ours"}
     assert ours == {"harmful_layer", "top_token_blunted", "last_layer_unlearns"}
+
+
+def test_a_bound_above_is_a_bound_too():
+    for depth, expected in ((0.94, "holds"), (0.96, "does not hold")):
+        plant("prediction_neurons_peak", depth)
+        assert verdict("prediction_neurons_peak")["verdict"] == expected
+
+
+def test_no_rule_asks_for_a_sign_alone():
+    for claim in wordings.read():
+        assert claim.rule.rpartition(" ")[2] not in ("0", "1") or claim.name in (
+            "first_layer_entropy",
+            "same_neuron_counts",
+        )
+        if claim.neutral is not None:
+            assert not claim.is_true(np.array([claim.neutral])).any(), claim.name
+
+
+def test_an_effect_that_is_too_small_does_not_hold_and_is_called_so():
+    for step, remark in ((0.05, "too little to count"), (-0.05, "")):
+        plant("last_layer_entropy_rises", step)
+        row = verdict("last_layer_entropy_rises")
+        assert row["verdict"] == "does not hold"
+        assert ("too little to count" in row["remark"]) == bool(remark)
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_no_claim_hinges_on_the_first_layer_unless_it_is_about_it(name):
+    """Layer 0, or the embedding's row of the lens, is made a hundred times larger: no other claim notices."""
+    claim = next(claim for claim in wordings.read() if claim.name == name)
+    plant(name, PLANTED[name][2] + 0.03)
+    before = verdict(name)
+    planted = PLANTED[name][1](PLANTED[name][2] + 0.03)
+    for slug, rows in planted.items() if isinstance(planted, dict) else [(PLANTED[name][0], planted)]:
+        first = rows["layer"] == 0
+        if slug == NEURONS:
+            n_more = len(rows[first])
+            more = [rows[first].assign(kurtosis=99.0, skew=skew) for skew in (1.0, -1.0) for _ in range(2000 // n_more)]
+            write(slug, pd.concat([rows, *more]))
+        else:
+            measures = [column for column in rows.select_dtypes("number") if column not in ("sequence", "layer")]
+            write(
+                slug, rows.assign(**{column: rows[column].where(~first, 100 * rows[column] + 7) for column in measures})
+            )
+    changed = verdict(name)["statistic"] != pytest.approx(before["statistic"])
+    assert changed == claim.about_first
+
+
+def neurons_of(generator: np.random.Generator, n_layers: int = 4, each: int = 60) -> pd.DataFrame:
+    rows = pd.DataFrame({"layer": np.repeat(range(n_layers), each), "neuron": np.tile(range(each), n_layers)})
+    return rows.assign(kurtosis=generator.choice([3.0, 20.0], len(rows)), skew=generator.choice([1.0, -1.0], len(rows)))
+
+
+def test_neurons_are_resampled_within_their_layer():
+    each = neurons_of(np.random.default_rng(0))
+    curves = {column: NeuronCounts(each).curve(column) for column in ("n_prediction", "n_suppression")}
+    slow: dict[str, list] = {column: [] for column in curves}
+    for seed in range(400):
+        drawn = each.groupby("layer").sample(frac=1, replace=True, random_state=seed)
+        for column, counts in neurons.count(drawn).items():
+            if column in slow:
+                slow[column].append(counts.to_numpy())
+    for column, curve in curves.items():
+        assert curve.estimate.tolist() == neurons.count(each)[column].tolist()
+        assert curve.draws.mean(0) == pytest.approx(np.mean(slow[column], axis=0), abs=1)
+        assert curve.draws.std(0) == pytest.approx(np.std(slow[column], axis=0), rel=0.15)
+    together, apart = (
+        np.corrcoef(kinds[0][:, 1], kinds[1][:, place])[0, 1]
+        for kinds, place in (([curve.draws for curve in curves.values()], 1), ([c.draws for c in curves.values()], 2))
+    )
+    slowly = np.corrcoef(*(np.array(counts)[:, 1] for counts in slow.values()))[0, 1]
+    assert together == pytest.approx(slowly, abs=0.15) and abs(apart) < 0.15
+
+
+def test_a_claim_about_few_neurons_has_a_wide_interval():
+    write("layer_lesion", lesions())
+    write(NEURONS, counted([0, 0, 0, 9, 9, 11, 9, 0, 0], [0] * 9, others=500))
+    row = verdict("prediction_neurons_peak")
+    assert (row["verdict"], row["kind"]) != ("holds", "") and row["statistic_low"] < 0.5 < row["statistic_high"]
+
+
+def test_the_useless_layer_is_chosen_on_other_documents_than_it_is_judged_on():
+    rows = pd.DataFrame({"sequence": np.repeat(range(24), 2), "layer": np.tile(range(2), 24)})
+    rows = rows.assign(document=rows["sequence"] // 3, x=(rows["sequence"] // 3 % 2).astype(float))
+    choosing, measuring = Measures(rows).halves("x")
+    assert [*choosing.estimate, *measuring.estimate] == pytest.approx([0, 0, 1, 1])
+
+
+def test_the_steepest_fall_and_rise_are_those_of_a_slow_search():
+    generator = np.random.default_rng(1)
+    n_layers, width = 16, 3
+    each = neurons_of(generator, n_layers, 90)
+    kl = generator.random(n_layers + 1)
+    rows = pd.DataFrame({"sequence": 0, "layer": range(n_layers + 1), "kl_nats": kl, "entropy_bits": kl})
+    counts, of_lens = neurons.count(each)["n_prediction"].to_numpy(), Measures(rows)
+    starts = range(1, n_layers - width)
+    rise = max(starts, key=lambda layer: counts[layer + width] - counts[layer])
+    assert evidence.depth_of_rise(NeuronCounts(each), "n_prediction").estimate == pytest.approx((rise + 1.5) / 15)
+    fall = max(range(1, n_layers + 1 - width), key=lambda row: kl[row] - kl[row + width])
+    distance = abs(np.mean(range(fall, fall + width)) - (rise + 1.5)) / 15
+    found = evidence.kl_fall_from_neuron_rise(NeuronCounts(each), of_lens)
+    assert found.estimate == pytest.approx(distance)
+
+
+def test_an_entropy_that_never_turns_is_no_turn():
+    write("layer_lesion", lesions())
+    write(NEURONS, counted(one_peak(3), ramp(0.8)))
+    write("logit_lens", lens(entropy_bits=np.linspace(9, 1, 102)))
+    assert verdict("entropy_turns_where_suppression_rises")["kind"] == claims.CANNOT_SPEAK
+
+
+def test_a_checkpoint_from_within_a_training_is_no_model_beside_its_base():
+    for model in ("base", "base@step5", "alone@step7", "base@untrained"):
+        for slug in runs.SLUGS:
+            tables.write(paths.results(model) / f"{slug}.csv", pd.DataFrame({"layer": [0]}))
+    assert runs.models_with_tables() == ["alone@step7", "base"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -146,10 +147,10 @@ def test_every_window_starts_with_bos_and_documents_are_joined_by_eos(pocket, tm
 
 def test_bundled_text_is_the_default_and_gives_the_presets_windows(pocket):
     actual = corpus.windows(pocket)
-    assert 57 <= len(actual) <= 64
+    assert len(actual) == 32
     assert actual.shape[1] == 256
-    assert torch.equal(actual, corpus.windows(pocket, "bundled", tokens=16_384, context=256))
-    assert torch.equal(actual, corpus.windows(pocket, str(paths.PASSAGES), tokens=16_384, context=256))
+    assert torch.equal(actual, corpus.windows(pocket, "bundled", tokens=8_192, context=256))
+    assert torch.equal(actual, corpus.windows(pocket, str(paths.PASSAGES), tokens=8_192, context=256))
     assert len({tuple(window) for window in actual.tolist()}) == len(actual)
 
 
@@ -448,3 +449,10 @@ def test_every_token_knows_its_document(bridges, tmp_path):
             part = [token for token in row[own == number].tolist() if token != eos]
             assert bridge.tokenizer.decode(part).strip() in texts[number]
     assert documents[:, 1:].flatten().tolist() == sorted(documents[:, 1:].flatten().tolist())
+
+
+def test_a_window_belongs_to_the_document_that_most_of_its_tokens_come_from():
+    documents = torch.tensor([[-1, 0, 0, 0, 1], [-1, 1, 2, 2, 3], [-1, 4, 4, 5, 5]])
+    rows = pd.DataFrame({"sequence": [2, 0, 1, 0], "layer": [0, 0, 1, 1]})
+    assert corpus.with_documents(rows, documents)["document"].tolist() == [4, 0, 2, 0]
+    assert "document" not in rows

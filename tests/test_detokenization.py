@@ -109,6 +109,18 @@ def test_picking_does_not_flatter():
     assert table["best_gathering_difference_low"].item() < 0 < table["best_gathering_difference_high"].item()
 
 
+def test_windows_of_one_document_are_in_one_half():
+    """A head that gathers in some documents only is picked by them, whatever windows they are cut into."""
+    keys = pd.DataFrame({"sequence": range(32), "document": np.arange(32) // 2, "layer": 0, "head": 0})
+    share = (keys["document"] % 2 == 0).astype(float)
+    rows = keys.assign(gathering_word=share, gathering_control=0.0, gathering_difference=share)
+    head = detokenization.by_head(rows).iloc[0]
+    assert (head["picking_difference"], head["gathering_difference"]) == (1, 0)
+    by_windows = detokenization.by_head(rows.drop(columns="document")).iloc[0]
+    assert (by_windows["picking_difference"], by_windows["gathering_difference"]) == (0.5, 0.5)
+    assert detokenization.by_layer(rows)["gathering_word"].item() == 0.5
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "neox_sequential", "llama"])
 def test_the_sweep_agrees_with_attention_of_the_plain_model(kind, bridges, checkpoints):
     bridge = bridges[kind]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from helpers import figures, stats
-from helpers.beyond import feature_engineering
+from helpers.beyond import feature_engineering, feature_verdicts
 from helpers.beyond.word_tasks import PART_OF_SPEECH, WORD_SENSE, Task
 from helpers.judging import claims
 from helpers.text import annotated_text
@@ -29,14 +29,14 @@ def tags_task(strengths: list[float], seed: int = 0) -> Task:
     tags = np.random.default_rng(seed).integers(3, size=N_WORDS * PER_WORD)
     features = noise(len(strengths), seed)
     features[:, np.arange(len(tags)), tags] += np.array(strengths, np.float32)[:, None]
-    return Task(PART_OF_SPEECH, features, np.array(["ADJ", "NOUN", "VERB"])[tags], words())
+    return Task(PART_OF_SPEECH, features, np.array(["ADJ", "NOUN", "VERB"])[tags], words(), words())
 
 
 def senses_task(strengths: list[float], seed: int = 1) -> Task:
     """Half the pairs of each word are alike, and have larger features in row l by ``strengths[l]``."""
     same = np.tile([True, False], N_WORDS * PER_WORD // 2)
     features = noise(len(strengths), seed) + np.array(strengths, np.float32)[:, None, None] * same[None, :, None]
-    return Task(WORD_SENSE, features, same, words(), similarity=features.sum(-1))
+    return Task(WORD_SENSE, features, same, words(), words(), similarity=features.sum(-1))
 
 
 def summary(task: Task) -> pd.DataFrame:
@@ -73,9 +73,9 @@ def test_what_marks_a_word_does_not_help_with_another():
     """Every word has one tag, and one feature that is its own: a probe could only know it by heart."""
     tags = np.repeat(np.random.default_rng(0).permutation(N_WORDS) % 3, PER_WORD)
     features = np.repeat(np.eye(N_WORDS, dtype=np.float32), PER_WORD, axis=0)[None]
-    task = Task(PART_OF_SPEECH, features, np.array(["ADJ", "NOUN", "VERB"])[tags], words())
+    task = Task(PART_OF_SPEECH, features, np.array(["ADJ", "NOUN", "VERB"])[tags], words(), words())
     assert summary(task).loc[("logistic", 0), "balanced_accuracy"] < 1 / 3 + 0.1
-    seen_before = Task(PART_OF_SPEECH, features, task.labels, np.arange(N_WORDS * PER_WORD).astype(str))
+    seen_before = Task(PART_OF_SPEECH, features, task.labels, words(), np.arange(N_WORDS * PER_WORD))
     assert summary(seen_before).loc[("logistic", 0), "balanced_accuracy"] > 0.99
 
 
@@ -122,41 +122,108 @@ def both(tags: list[float], senses: list[float]) -> pd.DataFrame:
     return pd.concat([feature_engineering.predict(task) for task in tasks], ignore_index=True)
 
 
-RISING, LATE, EARLY = [0, 0.2, 0.4, 0.6, 8], [0, 0, 0, 0.2, 3], [0, 6, 0.5, 0.2, 0.2]
+EARLY, LATE = [0, 2, 3, 2, 1, 0.5, 0.2, 0.1, 0.1, 0.1], [0, 0.1, 0.1, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 1]
+RAMP = [0.15 * row for row in range(10)]
+MIDDLE, NOTHING = [0, 0, 0.2, 0.5, 0.9, 0.9, 0.5, 0.2, 0, 0], [0] * 10
 
 
-@pytest.mark.parametrize(
-    ("tags", "senses", "verdict"),
-    [(EARLY, LATE, claims.HOLDS), (RISING, EARLY, claims.DOES_NOT_HOLD), (EARLY, EARLY, claims.DOES_NOT_HOLD)],
-)
+def falling(last: float) -> pd.DataFrame:
+    """An entropy that is 10 bits up to the fifth row and falls from there to ``last``."""
+    bits = np.interp(np.arange(10), [0, 5, 9], [10, 10, last])
+    return pd.DataFrame(
+        [{"layer": row, "word": word, "entropy_bits": bits[row]} for row in range(10) for word in set(words())]
+    )
+
+
+@pytest.mark.parametrize(("tags", "senses", "verdict"), [(EARLY, LATE, claims.HOLDS), (LATE, EARLY, "does not hold")])
 def test_the_order_of_planted_peaks_is_found(tags, senses, verdict):
-    order = feature_engineering.order(both(tags, senses))
-    assert order["verdict"].tolist() == [verdict] * 4
-    peaks = order[order["reading"] == "peak"]
-    assert peaks["part_of_speech"].tolist() == [np.argmax(tags) / 4] * 2
-    assert peaks["word_sense"].tolist() == [np.argmax(senses) / 4] * 2
-    assert order["statistic"].tolist() == pytest.approx((order["word_sense"] - order["part_of_speech"]).tolist())
+    order = feature_verdicts.order(both(tags, senses))
+    assert order["sense_by"].tolist() == ["logistic", "cosine"]
+    assert order["verdict"].tolist() == [verdict] * 2
+    assert order["part_of_speech"].tolist() == pytest.approx([np.argmax(tags) / 9] * 2, abs=0.12)
+    assert order["word_sense"].tolist() == pytest.approx([np.argmax(senses) / 9] * 2, abs=0.15)
 
 
 @pytest.mark.parametrize(
     ("tags", "senses", "absent"),
-    [(EARLY, [0] * 5, "word_sense"), ([0] * 5, LATE, "part_of_speech"), ([0] * 5, [0] * 5, "part_of_speech and")],
+    [
+        (EARLY, NOTHING, "word_sense"),
+        (NOTHING, LATE, "part_of_speech"),
+        (NOTHING, NOTHING, "part_of_speech is not told"),
+    ],
 )
 def test_nothing_is_said_about_the_order_of_noise(tags, senses, absent):
-    order = feature_engineering.order(both(tags, senses))
-    assert order["verdict"].tolist() == [claims.UNDECIDED] * 4
+    order = feature_verdicts.order(both(tags, senses))
+    assert order["verdict"].tolist() == [claims.UNDECIDED] * 2
     assert order["reason"].str.startswith(absent).all()
 
 
-def test_a_rise_is_where_nine_tenths_of_the_way_are_made():
-    curve = np.array([[0.5, 0.6, 0.88, 0.86, 0.9], [0.9, 0.8, 0.7, 0.6, 0.5]])
-    assert feature_engineering.PLACES["risen"](curve).tolist() == [0.5, 0]
-    assert feature_engineering.PLACES["peak"](curve).tolist() == [1, 0]
+def paper(senses: list[float], last: float = 1) -> pd.DataFrame:
+    predictions = feature_engineering.predict(senses_task(senses), with_shuffled=False)
+    return feature_verdicts.word_in_context(predictions, falling(last)).set_index("claim")
+
+
+def test_a_planted_peak_in_the_middle_holds_and_the_entropy_there_is_still_high():
+    verdicts = paper(MIDDLE)
+    assert verdicts["verdict"].tolist() == [claims.HOLDS] * 2
+    assert verdicts["depth"].tolist() == pytest.approx([4 / 9] * 2, abs=0.08)
+    assert verdicts.loc[feature_verdicts.STILL_HIGH, "statistic"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("senses", "verdict"), [(EARLY, claims.DOES_NOT_HOLD), (RAMP, claims.DOES_NOT_HOLD), (NOTHING, "undecided")]
+)
+def test_a_peak_at_an_end_is_none_of_the_middle_and_noise_is_undecided(senses, verdict):
+    verdicts = paper(senses)
+    assert verdicts.loc[feature_verdicts.PEAK, "verdict"] == verdict
+    assert verdicts.loc[feature_verdicts.STILL_HIGH, "verdict"] == claims.UNDECIDED
+    assert ("not told by more than 0.02 above chance" in verdicts.loc[feature_verdicts.PEAK, "reason"]) == (
+        senses == NOTHING
+    )
+
+
+def test_the_share_of_the_fall_that_is_left_is_read_between_rows():
+    entropy = np.array([[99, 10, 8, 4, 6.0], [0, 5, 5, 5, 5]])
+    left = feature_verdicts.entropy_left(entropy, np.array([0.625, 0.5]))
+    assert left[0] == pytest.approx((6 - 4) / (10 - 4)) and np.isnan(left[1])
+
+
+def test_halves_are_those_of_words_chosen_by_hand():
+    answers = feature_engineering.predict(senses_task([0.5, 1, 0.2]), with_shuffled=False)
+    answers = answers[answers["probe"] == "logistic"]
+    halves = feature_engineering.in_halves(feature_engineering.resampled_accuracy, answers, seed=4)
+    names, sides = np.unique(words()), np.random.default_rng(4).permutation(N_WORDS) % 2
+    for side in (0, 1):
+        of_half = answers[answers["word"].isin(names[sides == side])]
+        for row, some in of_half.groupby("layer"):
+            expected = some.groupby("label")["correct"].mean().mean()
+            assert halves.estimate[side, row] == pytest.approx(expected)
+
+
+def test_words_with_one_label_only_do_not_count_for_the_auc():
+    answers = feature_engineering.predict(senses_task([0.5, 1]), with_shuffled=False)
+    answers = answers[answers["probe"] == "cosine"].copy()
+    two_kinds = feature_engineering.resampled_auc(answers[answers["word"] != "word00"], 0).estimate
+    answers.loc[answers["word"] == "word00", "label"] = "True"
+    found = feature_engineering.resampled_auc(answers, 0)
+    assert found.estimate.tolist() == pytest.approx(two_kinds.tolist()) and found.is_finite
+
+
+def test_the_entropys_interval_is_over_words():
+    entropy = falling(1).assign(entropy_bits=lambda rows: rows["entropy_bits"] + rows["word"].str[-2:].astype(int))
+    table = feature_engineering.summarise_entropy(entropy)
+    by_row = entropy.groupby("layer")["entropy_bits"]
+    assert table["entropy_bits"].tolist() == pytest.approx(by_row.mean().tolist())
+    error = by_row.std() / N_WORDS**0.5
+    width = (table["entropy_bits_high"] - table["entropy_bits_low"]).to_numpy() / (2 * 1.96 * error)
+    assert width.tolist() == pytest.approx([1] * 10, abs=0.1)
 
 
 def test_a_probe_that_could_not_be_trained_leaves_empty_cells():
     task = tags_task([8, 8])
-    few = Task(task.name, task.features[:, :16], task.labels[:16], task.words[:16])  # two words, five folds
+    few = Task(
+        task.name, task.features[:, :16], task.labels[:16], task.words[:16], task.groups[:16]
+    )  # two words, five folds
     table = summary(few)
     assert table[["balanced_accuracy", "balanced_accuracy_low", "auc"]].isna().all(axis=None)
     assert len(table) == 4
@@ -164,36 +231,49 @@ def test_a_probe_that_could_not_be_trained_leaves_empty_cells():
 
 @pytest.mark.slow
 def test_the_bundled_model_on_the_bundled_sentences(bridges):
-    """Rows 0 and up of both tasks: the embedding knows no sense, and a good deal of grammar."""
+    """The embedding knows no sense, and more of grammar than chance gives; no group is in training and test."""
     data = annotated_text.tagged_sentences().head(60), annotated_text.sense_pairs()
     answers = feature_engineering.sweep(bridges["pocket"], *data, context=256)
     for _, some in answers[answers["task"] == PART_OF_SPEECH].groupby(["layer", "probe"]):
         assert some["correct"].notna().all()
     table = feature_engineering.summarise(answers).set_index(["task", "probe", "layer"])
-    for probe in ("logistic", "cosine"):
-        embedding = table.loc[(WORD_SENSE, probe, 0)]
-        assert embedding[["auc", "auc_low", "auc_high"]].tolist() == [0.5, 0.5, 0.5]
-    assert table.loc[(PART_OF_SPEECH, "logistic", 0), "balanced_accuracy"] > 0.5
-    last = bridges["pocket"].cfg.n_layers
-    assert table.loc[(WORD_SENSE, "cosine", last), "auc_low"] > 0.5
-    assert set(table.index.get_level_values("layer")) == set(range(last + 1))
+    embedding = table.loc[(WORD_SENSE, "logistic", 0)]
+    bounds = embedding[["balanced_accuracy", "balanced_accuracy_low", "balanced_accuracy_high"]]
+    assert bounds.tolist() == pytest.approx([0.5] * 3)
+    assert table.loc[(WORD_SENSE, "cosine", 0), ["auc", "auc_low", "auc_high"]].tolist() == [0.5] * 3
+    tags = table.loc[(PART_OF_SPEECH, "logistic", 0)]
+    assert tags["balanced_accuracy_low"] > tags["chance"]
+    assert set(table.index.get_level_values("layer")) == set(range(bridges["pocket"].cfg.n_layers + 1))
 
 
-def test_the_figure_shows_the_table_and_the_twin_in_grey():
+def test_the_figure_shows_the_table_the_entropy_and_the_twin_in_grey():
     plt.switch_backend("agg")
     table, twin = (
-        feature_engineering.summarise(both(EARLY, senses)).assign(model="toy", depth=lambda rows: rows["layer"] / 4)
+        feature_engineering.summarise(both(EARLY, senses)).assign(model="toy", depth=lambda rows: rows["layer"] / 9)
         for senses in (LATE, EARLY)
     )
+    entropy = feature_engineering.summarise_entropy(falling(1)).assign(depth=lambda rows: rows["layer"] / 9)
+    shown = [(PART_OF_SPEECH, "balanced_accuracy"), (WORD_SENSE, "balanced_accuracy"), (WORD_SENSE, "auc")]
     for control in (None, twin):
-        figure = figures.feature_engineering(table, control)
-        panels = zip(figure.axes, (PART_OF_SPEECH, WORD_SENSE), ("balanced_accuracy", "auc"), strict=True)
-        for ax, task, column in panels:
+        figure = figures.feature_engineering(table, entropy, control)
+        assert len(figure.axes) == 4
+        for number, (ax, (task, column)) in enumerate(zip(figure.axes, shown, strict=False)):
             for source, grey in ((table, False), (twin, True)):
                 curves = source[(source["task"] == task) & ~(grey & (source["probe"] == "shuffled"))]
+                curves = curves[(curves["probe"] == "cosine") == (number == 2)]
                 expected = sorted(rows[column].tolist() for _, rows in curves.groupby("probe"))
-                drawn = [line for line in ax.lines if len(line.get_xdata()) == 5]
+                drawn = [line for line in ax.lines if len(line.get_xdata()) == 10]
                 drawn = sorted(list(line.get_ydata()) for line in drawn if (line.get_color() == figures.GREY) == grey)
                 assert drawn == ([] if grey and control is None else expected)
             assert [1 / 3, 1 / 2][task == WORD_SENSE] in [line.get_ydata()[0] for line in ax.lines]
+        (line,) = figure.axes[3].lines
+        assert list(line.get_ydata()) == entropy["entropy_bits"].tolist()
+    plt.close("all")
+
+
+def test_a_figure_without_a_cosine_has_one_panel_less():
+    plt.switch_backend("agg")
+    table = feature_engineering.summarise(both(EARLY, LATE)).assign(model="toy", depth=0.0)
+    entropy = feature_engineering.summarise_entropy(falling(1)).assign(depth=0.0)
+    assert len(figures.feature_engineering(table[table["probe"] != "cosine"], entropy).axes) == 3
     plt.close("all")

@@ -16,6 +16,7 @@ PANELS = {  # figure: the columns drawn in each panel
     "local_attention_distance": [[f"attention_share_{distance}" for distance in (16, 8, 4, 2, 1)]],
     "logit_lens": [["kl_nats"], ["entropy_bits"]],
     "logit_lens_superseded": [["kl_nats_final_scale"], ["entropy_bits_final_scale"]],
+    "logit_lens_tuned": [["kl_nats", "kl_nats_tuned"], ["entropy_bits", "entropy_bits_tuned"]],
     "logit_lens_flips": [["top1_agreement", "accuracy", "top1_probability"], ["wrong_to_right", "right_to_wrong"]],
     "prediction_suppression_neurons": [["n_prediction", "n_suppression"]],
     "mlp_norm": [["mlp_norm", "attention_norm", "residual_norm"], ["mlp_to_residual", "attention_to_residual"]],
@@ -187,3 +188,13 @@ def test_distances_are_told_apart_by_marker_and_in_grey_and_one_without_queries_
     assert all(near - far > 0.08 for far, near in pairwise(lightness))
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["previous 8", "previous 4", "previous 2", "previous 1", "untrained"]
+
+
+def test_the_lens_stands_beside_the_neurons_in_a_panel_of_its_own():
+    """As in the paper's figure 8; without a lens there is no such panel."""
+    name = "prediction_suppression_neurons"
+    table, lens = table_for(name), table_for("logit_lens", n_layers=6, seed=1)
+    neurons, beside = figures.prediction_suppression_neurons(table, lens=lens).axes
+    assert lines(neurons, grey=False) == [curve for column in PANELS[name][0] for curve in curves(table, column)]
+    assert lines(beside, grey=False) == curves(lens, "kl_nats")
+    assert len(figures.prediction_suppression_neurons(table).axes) == 1

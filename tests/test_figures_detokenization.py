@@ -8,14 +8,15 @@ from helpers import figures
 
 pytestmark = pytest.mark.usefixtures("drawing")
 GATHERING = ["gathering_word", "gathering_control", "best_gathering_word", "best_gathering_control"]
-CUTTING = ["loss_change_word", "loss_change_control", "loss_change_word_up_to", "loss_change_control_up_to"]
+CUTTING = ["loss_change_word", "loss_change_control"]
+JOINING = [f"loss_change_{end}{suffix}" for end in ("word", "control") for suffix in ("_up_to", "_from")]
 SPELLINGS = ["several_tokens", "whole", "spelled", "wrong_start"]
 
 
 def by_layer(seed: int = 0) -> pd.DataFrame:
     generator = np.random.default_rng(seed)
     table = pd.DataFrame({"model": "toy", "layer": range(4), "depth": np.linspace(0, 1, 4)})
-    return table.assign(**{column: generator.uniform(0.2, 0.8, 4) for column in GATHERING + CUTTING})
+    return table.assign(**{column: generator.uniform(0.2, 0.8, 4) for column in GATHERING + CUTTING + JOINING})
 
 
 def by_spelling(seed: int = 0) -> pd.DataFrame:
@@ -51,6 +52,36 @@ def test_words_and_matches_are_coloured_and_the_twins_words_grey(has_twin):
     assert lines(decoded, grey=False) == neighbours(words, *SPELLINGS)
     assert lines(decoded, grey=True) == (neighbours(twin_words, "several_tokens") if has_twin else [])
     assert figure.get_suptitle().startswith("toy")
+
+
+@pytest.mark.parametrize("has_twin", [False, True])
+def test_cuts_up_to_and_from_every_layer_of_words_and_matches(has_twin):
+    table, twin = by_layer(), by_layer(seed=1)
+    figure = figures.joining(table, twin if has_twin else None)
+    axes = figure.axes
+    for ax, end in zip(axes, ("word", "control"), strict=True):
+        measures = [measure for measure in JOINING if end in measure]
+        assert lines(ax, grey=False) == columns(table, measures)
+        assert lines(ax, grey=True) == (columns(twin, measures) if has_twin else [])
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(set(labels)) == len(labels) == 2 + has_twin
+
+
+@pytest.mark.parametrize("n_merging", [0, 2])
+def test_merging_heads_are_counted_by_layer_and_drawn_piece_by_piece(n_merging):
+    generator = np.random.default_rng(0)
+    layers = pd.DataFrame({"model": "toy", "layer": range(4), "depth": np.linspace(0, 1, 4)})
+    layers = layers.assign(merging_share=generator.uniform(0, 1, 4))
+    heads = pd.DataFrame({"model": "toy", "layer": range(4), "head": 0, "merges": np.arange(4) < n_merging})
+    names = [f"{end}_{piece}" for end in ("word", "control") for piece in (1, 2, 3)]
+    heads = heads.assign(**{name: generator.uniform(0, 1, 4) for name in names}, word_1_low=0.0)
+    density, pieces = figures.merging_heads(layers, heads).axes
+    assert list(density.lines[0].get_ydata()) == layers["merging_share"].tolist()
+    means = [list(line.get_ydata()) for line in pieces.lines if line.get_marker() == "o"]
+    expected = heads.loc[heads["merges"], names].mean().to_numpy().reshape(2, 3)
+    assert means == [pytest.approx(row) for row in expected] if n_merging else means == []
+    assert len(pieces.lines) == (2 * n_merging + 2 if n_merging else 0)
 
 
 def test_the_legend_names_the_twin_and_chance_once():

@@ -81,3 +81,38 @@ def test_ablations_are_drawn_with_both_kinds_of_bars():
             assert np.allclose(ends, rows[[column + suffix for suffix in suffixes]])
     assert figure.get_suptitle().startswith("toy")
     figures.save(figure, "prediction_ensembling", "toy", "ablation")
+
+
+def asked(seed: int = 0) -> pd.DataFrame:
+    keys = [(kind, how, size) for kind in KINDS for how in ("best", "vote", "random") for size in SIZES]
+    keys += [(kind, "single", 1) for kind in KINDS] * 5 + [("model", "probability", 0), ("model", "guess", 0)]
+    table = pd.DataFrame(keys, columns=["kind", "how", "n_neurons"]).assign(model="toy", **{"class": "-ing"})
+    table["accuracy"] = np.random.default_rng(seed).uniform(0.6, 0.9, len(table))
+    ends = {"low": -0.02, "high": 0.03, "smallest": -0.06, "largest": 0.07}
+    return table.assign(**{f"accuracy_{end}": table["accuracy"] + shift for end, shift in ends.items()})
+
+
+KINDS = ("prediction", "suppression")
+
+
+def test_prediction_and_suppression_neurons_have_a_panel_each():
+    table, twin = asked(), asked(seed=1)
+    figure = figures.prediction_ensembling_ing(table, twin)
+    for ax, kind in zip(figure.axes, KINDS, strict=True):
+        lines = {line.get_label(): list(line.get_ydata()) for line in ax.get_lines()}
+        own, control = (rows[rows["kind"] == kind].groupby("how")["accuracy"].apply(list) for rows in (table, twin))
+        assert lines[f"best k {kind} neurons"] == own["best"]
+        assert lines["vote of the first k, no probe"] == own["vote"]
+        assert lines["best k random, matched (range of draws)"] == own["random"]
+        assert lines["each alone"] == own["single"] and len(own["single"]) == 5
+        assert lines["untrained"] == control["best"]
+        levels = table.set_index("how")["accuracy"]
+        assert lines["the model, by probability"] == [levels["probability"]] * 2
+        assert lines["the model, by best guess"] == [levels["guess"]] * 2
+
+
+def test_a_text_with_too_few_verbs_says_so():
+    columns = {"class": "capital", "kind": "skipped", "how": "", "n_neurons": 0, "accuracy": np.nan, "model": "toy"}
+    figure = figures.prediction_ensembling_ing(pd.DataFrame([columns]))
+    assert [[text.get_text() for text in ax.texts] for ax in figure.axes] == [["too few in this text"]] * 2
+    figures.save(figure, "prediction_ensembling", "toy", "ing")

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from helpers import figures
-from helpers.figures.stages_of_inference import PANELS, family_colours
-from helpers.judging import stages
+from helpers.figures.stages_of_inference import MARKS, PANELS, family_colours
+from helpers.judging import claims, stages
 
 pytestmark = pytest.mark.usefixtures("drawing")
 
@@ -65,10 +65,15 @@ def test_families_share_a_hue_and_deeper_models_are_darker():
     assert red > blue and colours["gpt2"][2] > colours["gpt2"][0]
 
 
-def test_the_heatmap_says_every_verdict_in_words():
-    verdicts = pd.DataFrame({"a": ["holds", "undecided"], "b": ["does not hold", "holds"]}, index=["one", "two"])
+def test_the_heatmap_has_a_mark_and_a_legend_for_every_outcome():
+    outcomes = ["holds", "does not hold", *claims.KINDS]
+    verdicts = pd.DataFrame({"a": outcomes, "b": outcomes[::-1]}, index=["one", "two", "three", "four", "five"])
     figure = figures.claims_heatmap(verdicts)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["yes", "no", "?", "yes"]
+    marks = [text.get_text() for text in figure.axes[0].texts]
+    assert marks[::2] == marks[1::2][::-1] and len(set(marks)) == 5
+    assert dict(zip(outcomes, marks[::2], strict=True)) == {outcome: mark for outcome, (mark, _) in MARKS.items()}
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sorted(legend) == sorted(f"{mark}  {outcome}" for outcome, (mark, _) in MARKS.items())
 
 
 def test_the_same_page_is_the_same_file():

@@ -13,6 +13,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from test_figures import table_for
+from test_figures_benchmarks import measured
+from test_figures_last_layers import calibrated, repeats, replaced, silenced
+from test_figures_what_shapes_the_curves import bos, conditions, exchanged
+from test_figures_what_shapes_the_curves import replaced as replaced_outputs
 
 import helpers
 from helpers import figures, paths
@@ -67,10 +71,19 @@ def both(*names: str) -> list[pd.DataFrame]:
 
 
 INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of their name, and its twin's
+    "benchmarks": lambda: (measured(),),
+    "bos_norm": lambda: (bos(),),
     "claims_heatmap": lambda: (verdicts(),),
+    "curves_of_shuffled_text": lambda: (conditions(), conditions(seed=1)),
+    "curves_without_bos": lambda: (conditions(), conditions(seed=1)),
     "deleted_runs": lambda: both("residual_paths"),
     "detokenization": lambda: both("detokenization", "detokenization_words"),
+    "exchanged_layers": lambda: (exchanged(),),
     "gathering_heads": lambda: (committed("detokenization_heads"),),
+    "last_layers": lambda: (repeats(), repeats(seed=1)),
+    "last_layers_calibration": lambda: (calibrated(), calibrated(seed=1)),
+    "last_layers_neurons": lambda: (silenced(),),
+    "last_layers_stand_ins": lambda: (replaced(),),
     "layer_similarity": lambda: both("residual_paths_cka"),
     "local_attention_distance": lambda: both("local_attention"),
     "logit_lens_flips": lambda: both("logit_lens"),
@@ -84,12 +97,14 @@ INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of
         committed("residual_paths_random", "pocket@untrained"),
     ),
     "self_repair": lambda: (committed("residual_paths_self_repair"),),
+    "training_dynamics": lambda: ({"step1": experiments("pocket")}, "pocket", experiments("pocket@untrained")),
     "stages_across_models": lambda: ({"gpt2": experiments("pocket"), "other": experiments("pocket@untrained")},),
     "stages_of_inference": lambda: (
         experiments("pocket"),
         committed("stages_of_inference"),
         experiments("pocket@untrained"),
     ),
+    "what_shapes_the_curves": lambda: (replaced_outputs(), replaced_outputs(seed=1)),
 }
 
 

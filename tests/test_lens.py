@@ -1,6 +1,7 @@
 """The lens ends in the model itself, and its bookkeeping adds up."""
 
 import math
+from collections import Counter
 
 import pytest
 import torch
@@ -111,3 +112,26 @@ def test_the_rows_can_be_read_one_residual_at_a_time(bridges):
     assert row.top1.shape == (2, 6)
     assert measures["kl_nats"].max() < 1e-5
     assert measures["top1_agreement"].all()
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "qwen2"])
+def test_guesses_among_the_commonest_tokens_are_counted_one_by_one(kind, swept, bridges):
+    bridge, (tokens, table) = bridges[kind], swept(kind, bridges[kind])
+    commonest = [token for token, _ in Counter(sorted(tokens[:, 2:].flatten().tolist())).most_common(lens.COMMONEST)]
+    assert sorted(lens.commonest_tokens(tokens).tolist()) == sorted(commonest)
+    for layer in range(bridge.cfg.n_layers):
+        guesses = bridge.unembed(bridge.ln_final(bridge(tokens, stop_at_layer=layer, use_cache=False)))[:, 1:-1].argmax(
+            -1
+        )
+        shares = [sum(guess in commonest for guess in of.tolist()) / len(of) for of in guesses]
+        assert table.xs(layer, level="layer")["top1_commonest"].tolist() == pytest.approx(shares)
+
+
+def test_planted_a_model_that_always_says_the_commonest_token_and_one_that_never_does(bridges, monkeypatch):
+    bridge = bridges["gpt2"]
+    tokens = torch.arange(60).reshape(3, 20)
+    tokens[:, 5:9] = 77
+    for said, share in ((77, 1.0), (4000, 0.0)):
+        loud = torch.zeros(bridge.W_U.shape[1]).index_fill(0, torch.tensor([said]), 1e4)
+        monkeypatch.setattr(readout.Unembedding, "of", lambda bridge, loud=loud: readout.Unembedding(bridge.W_U, loud))
+        assert (lens.sweep(bridge, tokens)["top1_commonest"] == share).all()

@@ -132,3 +132,36 @@ def test_the_cosines_of_all_neurons_never_exist_at_the_same_time():
     largest = largest_bytes(lambda: neurons.cosine_moments(directions, tokens))
     assert largest == 4 * neurons.CHUNK_ROWS * 3000
     assert neurons.CHUNK_ROWS * 4 * 50_257 < 2**30 / 8
+
+
+@pytest.mark.parametrize(("width", "vocabulary"), [(24, 2000), (64, 500), (64, 4000), (200, 300)])
+def test_one_token_has_the_closed_form_against_an_isotropic_unembedding(width, vocabulary):
+    generator = torch.Generator().manual_seed(width)
+    unembedding = neurons.unit_columns(torch.randn(width, vocabulary, generator=generator))
+    kurtosis, skew = neurons.cosine_moments(unembedding.T[:200], unembedding)
+    assert neurons.one_token_kurtosis(width, vocabulary) == pytest.approx(kurtosis.mean().item(), rel=0.05)
+    assert skew.mean() > 0
+
+
+def test_for_a_large_vocabulary_one_token_has_3_plus_the_square_of_the_width_over_its_size():
+    for width, vocabulary in ((768, 10**6), (2000, 10**7)):
+        assert neurons.one_token_kurtosis(width, vocabulary) == pytest.approx(3 + width**2 / vocabulary, rel=0.01)
+    assert neurons.one_token_kurtosis(10**6, 100) == pytest.approx(98.01, abs=0.1)  # every token at right angles
+    assert neurons.one_token_kurtosis(768, 50_257) == pytest.approx(14.3, abs=0.1)  # GPT-2
+
+
+def test_the_moments_of_tokens_are_those_of_neurons_that_write_their_columns(bridges):
+    table = neurons.token_moments(bridges["qwen2"], most=40)
+    W_U = bridges["qwen2"].W_U
+    assert table["token"].tolist() == [number * W_U.shape[1] // 40 for number in range(40)]
+    for token, kurtosis, skew in table.iloc[[0, 7, 39]].itertuples(index=False):
+        cosines = torch.cosine_similarity(W_U[:, int(token), None].double(), W_U.double(), dim=0).numpy()
+        z = (cosines - cosines.mean()) / cosines.std()
+        assert (kurtosis, skew) == pytest.approx(((z**4).mean(), (z**3).mean()), rel=1e-3, abs=1e-4)
+    assert len(neurons.token_moments(bridges["qwen2"], most=10**6)) == W_U.shape[1]
+
+
+def test_layer_norm_takes_a_dimension_away(bridges):
+    for kind, free in (("gpt2", 63), ("llama", 64)):
+        assert neurons.free_dimensions(bridges[kind]) == free
+        assert torch.linalg.matrix_rank(bridges[kind].W_U, rtol=1e-4) == free

@@ -74,7 +74,13 @@ def test_links_between_notebooks_and_to_figures_lead_somewhere(path):
 def test_the_parameters_are_the_options_and_default_to_the_pocket_preset(path):
     preset = presets.read("pocket")
     (preset["model"],) = preset.pop("models")
-    assert parameters(path) == preset
+    common = {name: value for name, value in preset.items() if name not in ("checkpoints", "jobs")}
+    assert {name: value for name, value in parameters(path).items() if name in common} == common
+
+
+def test_further_parameters_are_those_that_the_command_line_fills():
+    own = {path.stem: set(parameters(path)) - set(parameters(EXPERIMENTS[0])) for path in EXPERIMENTS}
+    assert {stem: names for stem, names in own.items() if names} == {"11_training_dynamics": {"checkpoints"}}
 
 
 def test_every_preset_names_what_it_must_and_nothing_else():

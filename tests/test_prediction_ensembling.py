@@ -10,7 +10,7 @@ import torch
 from checkpoints import KINDS, LAYERS
 from sklearn.metrics import roc_auc_score
 
-from helpers.beyond import ensembles, probes, token_classes
+from helpers.beyond import ensembles, neuron_sets, probes, token_classes
 from helpers.beyond.ensembles import activations
 from helpers.beyond.prediction_ensembling import judge, sweep
 from helpers.engine import readout
@@ -156,6 +156,24 @@ def test_a_signal_planted_in_the_best_neurons_is_found_there_and_not_in_random_o
     assert top[32] > 0.9  # 24 neurons of noise do little harm
     assert table.loc["random", "auc"].max() < 0.75
     assert (table.loc["top", "auc_above_random_low"].loc[[1, 2, 4, 8]] > 0).all()
+
+
+def test_random_neurons_are_in_the_layers_of_the_best_and_speak_for_no_class(bridges, text):
+    bridge, (tokens, _) = bridges["gpt2"], text
+    classes = token_classes.members(vocabulary.token_texts(bridge))
+    profiles = neuron_sets.profiles(bridge, tokens)
+    chosen = ensembles.choose(bridge, classes, profiles, seed=0, kinds=("top", "random"))
+    of_kind = {kind: [each for each in chosen if each.kind == kind] for kind in ("top", "random")}
+    best = {each.token_class: each.neurons for each in of_kind["top"]}
+    taken = {pair for neurons in best.values() for pair in pairs(neurons)}
+    assert len(best) == len(classes) and len(of_kind["random"]) == 3 * len(classes)
+    for each in of_kind["random"]:
+        assert each.neurons["layer"].tolist() == best[each.token_class]["layer"].tolist()
+        assert len(set(pairs(each.neurons))) == 32 and not taken & set(pairs(each.neurons))
+
+
+def pairs(neurons: pd.DataFrame) -> list[tuple[int, int]]:
+    return list(zip(neurons["layer"], neurons["neuron"], strict=True))
 
 
 def test_a_model_that_knows_is_always_right(bridges, text, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import models, paths, pipeline
-from helpers.command import jobs, options, presets
+from helpers.command import inspection, jobs, options, parser, presets
 from helpers.engine import sources
 from helpers.errors import InputError
 from helpers.judging import runs
@@ -37,16 +38,18 @@ READERS = {  # which notebooks read a file of data/ or reference/, on a corpus o
         "prediction_suppression_neurons",
         "mlp_norm",
         "stages_of_inference",
+        "training_dynamics",
     },
     "reference/authors_curves.json": {
         "local_attention",
         "logit_lens",
         "prediction_suppression_neurons",
         "stages_of_inference",
+        "training_dynamics",
     },
 }
 WRITTEN_BY_NOTEBOOKS = (".csv", ".parquet", ".png", ".svg")
-WITHOUT_TEXT = {"prediction_suppression_neurons", "stages_of_inference", *OF_WORDS}
+WITHOUT_TEXT = {"prediction_suppression_neurons", "stages_of_inference", "training_dynamics", *OF_WORDS}
 READ_ONLY = sorted(path for folder in (paths.DATA, paths.REFERENCE) for path in folder.rglob("*") if path.is_file())
 PASSAGES = sorted(paths.PASSAGES.glob("*.jsonl"))
 
@@ -105,8 +108,8 @@ def _bundled(checkpoint: Path) -> list[str]:
 
 def planned(*arguments: str) -> list[jobs.Job]:
     chosen = options.read(arguments)
-    inspected = [jobs.inspect(sources.find(model), chosen) for model in chosen.models]
-    return [job for model in inspected for job in jobs.jobs_of(model, chosen.notebooks)]
+    found = [(sources.find(model), part) for part in (chosen, chosen.of_checkpoints()) for model in part.models]
+    return jobs.plan([inspection.inspect(*pair) for pair in found], [part.notebooks for _, part in found])
 
 
 def model_folder(output: Path, checkpoint: Path) -> Path:
@@ -253,12 +256,14 @@ def test_what_is_no_longer_up_to_date_is_listed_as_to_run(finished, checkpoint, 
     try:
         table.write_bytes(original + b"\n")
         assert run(monkeypatch, finished, *listing) == 0
-        assert _to_run(capsys) == ["05_mlp_norm", "06_stages_of_inference"], (
+        assert _to_run(capsys) == ["05_mlp_norm", "06_stages_of_inference", "11_training_dynamics"], (
             "a table that was changed, and who reads it"
         )
         table.unlink()
         run(monkeypatch, finished, *listing)
-        assert _to_run(capsys) == ["05_mlp_norm", "06_stages_of_inference"], "a table that is gone"
+        assert _to_run(capsys) == ["05_mlp_norm", "06_stages_of_inference", "11_training_dynamics"], (
+            "a table that is gone"
+        )
     finally:
         table.write_bytes(original)
     run(monkeypatch, finished, *listing)
@@ -304,6 +309,37 @@ def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkp
     (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these experiments only
     resumed, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
     assert resumed and resumed.items() <= undisturbed.items()
+
+
+@pytest.mark.slow
+def test_notebooks_side_by_side_make_the_same_tables(checkpoint, text, finished, tmp_path):
+    only = ["--only", "local_attention,mlp_norm", "--jobs", "2", "--output", str(tmp_path)]
+    result = command_line(*again(checkpoint, text), *only)
+    assert result.returncode == 0, result.stderr
+    (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these experiments only
+    made, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
+    assert len(made) == 5 and made.items() <= undisturbed.items()
+
+
+@pytest.mark.slow
+def test_a_run_with_checkpoints_lays_them_side_by_side(checkpoints, text, tmp_path, monkeypatch, capsys):
+    model = shutil.copytree(checkpoints["neox_sequential"], tmp_path / "model")
+    for revision, kind in {"step20": "neox_parallel", "step3": "neox_sequential"}.items():
+        shutil.copytree(checkpoints[kind], model / revision)
+    output, only = tmp_path / "out", ["--only", "mlp_norm,training_dynamics", "--control", "none"]
+    arguments = [*again(model, text), *only, "--checkpoints", "step20,step3"]
+    assert run(monkeypatch, output, *arguments) == 0
+    folder = model_folder(output, model)
+    assert pd.read_csv(folder / "training_dynamics.csv")["point"].unique().tolist() == ["step3", "step20", "final"]
+    assert sorted(file.name for file in folder.with_name(f"{folder.name}@step3").glob("*.csv")) == ["mlp_norm.csv"]
+    capsys.readouterr()
+    run(monkeypatch, output, *arguments, "--list")
+    assert capsys.readouterr().out.count("up to date") == 4
+    run(monkeypatch, output, *again(model, text), *only, "--list")
+    assert slugs_to_run(capsys) == set(), "what has been run is found again without being named"
+    shutil.rmtree(folder.with_name(f"{folder.name}@step20"))
+    run(monkeypatch, output, *again(model, text), *only, "--list")
+    assert slugs_to_run(capsys) == {"training_dynamics"}
 
 
 WRITES = """
@@ -375,7 +411,7 @@ def test_a_notebook_without_one_of_the_parameters_is_refused(checkpoint, text, t
 def _write_notebook(path: Path, source: str, leave_out: str = "") -> None:
     preset = presets.read("pocket")
     parameters = preset | {"model": preset.pop("models")[0]}
-    names = [name for name in parameters if name not in ("models", leave_out)]
+    names = [name for name in parameters if name not in ("models", "checkpoints", "jobs", leave_out)]
     cells = [new_code_cell("\n".join(f"{name} = {parameters[name]!r}" for name in names)), new_code_cell(source)]
     cells[0].metadata["tags"] = ["parameters"]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
@@ -407,6 +443,11 @@ BAD_OPTIONS = {
     "a device without memory": (["--device", "meta"], "meta"),
     "no experiment at all": (["--only", ","], "names no experiment"),
     "a preset that is a path": (["--preset", "../presets/pocket"], "no preset"),
+    "checkpoints of nothing": (["--checkpoints", "step1,,step2"], "empty name"),
+    "checkpoints of a checkpoint": (["--model", "pocket@step1", "--checkpoints", "step2"], "pocket@step1 names one"),
+    "a checkpoint that does not exist": (["--checkpoints", "step7"], "no revision step7"),
+    "no notebook at a time": (["--jobs", "0"], "--jobs 0"),
+    "jobs that are no number": (["--jobs", "all"], "all"),
     "refresh with another choice": (["--refresh", "--tokens", "100"], "--refresh"),
 }
 
@@ -455,7 +496,7 @@ def test_options_win_over_the_preset_and_the_preset_over_the_defaults():
 
 
 def test_the_options_know_the_dtypes_that_models_can_be_loaded_in():
-    assert set(options.DTYPES) == set(models.DTYPES)
+    assert set(parser.DTYPES) == set(models.DTYPES)
 
 
 def test_a_model_named_twice_is_run_once(checkpoint, monkeypatch):
@@ -479,7 +520,27 @@ def test_a_corpus_with_an_at_sign_is_found_from_the_notebooks_folder(tmp_path, m
     assert job.parameters["corpus"] == str(tmp_path / "a@b.txt")
 
 
-@pytest.mark.parametrize("line", ["tokens: 5k", "models: pocket", "control: no", "seed: none", "speed: 3"])
+def test_the_presets_checkpoints_are_those_of_its_own_models(tmp_path, monkeypatch):
+    preset = (paths.PRESETS / "pocket.yaml").read_text()
+    monkeypatch.setattr(paths, "PRESETS", tmp_path)
+    (tmp_path / "mine.yaml").write_text(
+        preset.replace("checkpoints: []", "").replace("pocket", "gpt2") + "checkpoints: [step1]\n"
+    )
+    assert options.read(["--preset", "mine"]).checkpoints == ("step1",)
+    assert options.read(["--preset", "mine", "--model", "pocket"]).checkpoints == ()
+    chosen = options.read(["--preset", "mine", "--model", "pocket", "--checkpoints", "a, b,a"])
+    assert chosen.of_checkpoints().models == ("pocket@a", "pocket@b")
+    assert chosen.of_checkpoints().control == "none"
+    assert [options.slug_of(path) for path in chosen.of_checkpoints().notebooks] == list(runs.SLUGS)
+
+
+def test_the_options_know_the_five_experiments():
+    assert options.MEASURED == runs.SLUGS
+
+
+@pytest.mark.parametrize(
+    "line", ["tokens: 5k", "models: pocket", "control: no", "seed: none", "speed: 3", "jobs: many"]
+)
 def test_a_preset_with_a_wrong_value_is_refused(line, tmp_path, monkeypatch):
     preset = (paths.PRESETS / "pocket.yaml").read_text()
     key = line.split(":")[0]

@@ -123,3 +123,29 @@ def test_a_block_that_writes_nothing_leaves_streams_equal_and_its_own_row_empty(
     assert table["residual", 1, 2] == pytest.approx(1)
     assert pd.isna(table["written", 1, 0])
     assert table["residual", 2, 3] < 0.999
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "llama"])
+def test_the_papers_similarity_is_that_of_each_sequences_last_token(kind, bridges):
+    bridge, tokens = bridges[kind], torch.randint(4000, (12, 7), generator=torch.Generator().manual_seed(0))
+    _, cache = bridge.run_with_cache(tokens)
+    hooks = [*(f"blocks.{layer}.hook_in" for layer in range(4)), "blocks.3.hook_out"]
+    ends = torch.stack([cache[hook][:, -1] for hook in hooks]).double()
+    torch.testing.assert_close(similarity.last_tokens(bridge, tokens, 5).double(), ends, rtol=0, atol=1e-4)
+    table = similarity.sweep_last(bridge, tokens)
+    assert set(table["kind"]) == {"last_token"} and len(table) == 25
+    centred = ends - ends.mean(1, keepdim=True)
+    grams = centred @ centred.mT
+    expected = (
+        textbook_hsic(grams[1], grams[3])
+        / (textbook_hsic(grams[1], grams[1]) * textbook_hsic(grams[3], grams[3])) ** 0.5
+    )
+    found = table.set_index(["layer_a", "layer_b"])["cka"]
+    assert found[1, 3] == pytest.approx(expected, abs=1e-4)
+
+
+def test_of_many_sequences_evenly_spaced_ones_are_taken(bridges, monkeypatch):
+    bridge, tokens = bridges["gpt2"], torch.arange(8 * 9).reshape(8, 9)
+    everything = similarity.last_tokens(bridge, tokens)
+    monkeypatch.setattr(similarity, "SAMPLE", 4)
+    torch.testing.assert_close(similarity.last_tokens(bridge, tokens), everything[:, ::2], rtol=0, atol=1e-5)

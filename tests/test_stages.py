@@ -1,12 +1,15 @@
-"""Planted boundaries are recovered, flat curves and untrained twins have none, disorder is reported."""
+"""Planted boundaries are recovered; what has no step has one in at most 5 %: shuffled, straight, smooth, flat."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers import attention, lens, lesion, models, norms, paths
+from helpers.corpus import windows
 from helpers.errors import InputError
-from helpers.judging import runs, stages
+from helpers.judging import runs, stages, steps
+from helpers.judging.measures import Measures
+from helpers.stats import Resampled
 
 N_SEQUENCES = 16
 
@@ -41,7 +44,7 @@ def plant(n_layers: int, first: int, second: int, third: int, noise: float = 0.1
 
 
 @pytest.mark.parametrize(
-    ("n_layers", "planted"), [(12, (3, 6, 11)), (24, (5, 12, 21)), (48, (10, 25, 44)), (12, (1, 2, 3))]
+    ("n_layers", "planted"), [(12, (4, 6, 10)), (24, (5, 12, 21)), (48, (10, 25, 44)), (12, (3, 4, 5))]
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_planted_boundaries_are_recovered_within_one_layer(n_layers, planted, seed):
@@ -51,6 +54,7 @@ def test_planted_boundaries_are_recovered_within_one_layer(n_layers, planted, se
     assert (found["layer_low"] <= found["layer"]).all() and (found["layer"] <= found["layer_high"]).all()
     assert (found["layer_high"] - found["layer_low"]).max() <= 2
     assert found["depth"].tolist() == pytest.approx((found["layer"] - 0.5) / (n_layers - 1))
+    assert (found["shuffled_as_clear"] <= stages.CHANCE).all()
     assert stages.order(found) == "in order"
 
 
@@ -72,10 +76,97 @@ def test_a_flat_curve_has_no_boundary(seed):
     assert stages.order(found).startswith("0 of 3")
 
 
-def test_a_rise_before_the_peak_does_not_hide_the_fall_behind_it():
-    plant(12, 3, 6, 11)
-    write(attention.SLUG, "attention_share_no_bos", np.array([[2, 3, 6, 5, 3, 3, 3, 3, 2, 2, 3, 2]] * N_SEQUENCES) / 10)
-    assert propose("toy")["layer"].iloc[0] == 4  # of the bare curve the best step is the late one, at 8
+class SameEverywhere(Measures):
+    """Measures of a text whose sequences are all alike."""
+
+    def __init__(self, curve: np.ndarray) -> None:
+        self.own = Resampled(curve, curve[None])
+
+    def curve(self, column: str, intervention: str | None) -> Resampled:
+        return self.own
+
+
+@pytest.fixture
+def fewer_orders(monkeypatch):
+    monkeypatch.setattr(stages, "ORDERS", 500)
+
+
+def verdict(curve: np.ndarray, rises: bool = True) -> dict:
+    """The row of one curve, the same in every sequence; a first layer that is unlike all others goes before it."""
+    whole = np.concatenate([[100 * abs(curve).max() + 1], curve])
+    boundary = stages.Boundary("1 | 2", "e", "x", "", rises)
+    (row,) = stages.propose({"e": [SameEverywhere(whole)]}, [boundary]).to_dict("records")
+    return row
+
+
+def share_found(curves: list[np.ndarray]) -> float:
+    return float(np.mean([np.isfinite(verdict(curve)["layer"]) for curve in curves]))
+
+
+@pytest.mark.parametrize("n_layers", [9, 23])
+@pytest.mark.parametrize("place", [0.5, 0.8])
+@pytest.mark.usefixtures("fewer_orders")
+def test_of_planted_steps_most_are_found_and_of_their_random_orders_at_most_one_in_twenty(n_layers, place):
+    generator = np.random.default_rng(n_layers)
+    first = round(place * n_layers)
+    planted = [
+        np.where(np.arange(n_layers) < first, 0.2, 0.5) + 0.03 * generator.standard_normal(n_layers) for _ in range(60)
+    ]
+    assert share_found(planted) >= 0.8  # two of nine layers are few
+    assert share_found([generator.permutation(curve) for curve in planted]) <= 0.05
+
+
+@pytest.mark.parametrize("n_layers", [9, 23])
+@pytest.mark.parametrize("noise", [0, 0.02, 0.1, 0.3])
+@pytest.mark.usefixtures("fewer_orders")
+def test_ramps_smooth_courses_and_noise_have_a_boundary_in_at_most_one_in_twenty(n_layers, noise):
+    generator = np.random.default_rng(n_layers)
+    depth = np.linspace(0, 1, n_layers)
+
+    def noisy(course):
+        return [0.3 + course + noise * generator.standard_normal(n_layers) for _ in range(60)]
+
+    assert share_found(noisy(depth)) <= 0.05
+    assert share_found(noisy(0 * depth)) <= 0.05
+    assert share_found(noisy(np.sin(depth * np.pi / 2))) <= 0.05
+    assert share_found(noisy(depth**2.5)) <= 0.05
+    assert share_found(noisy(-depth)) <= 0.05  # the other way
+
+
+def test_the_shares_of_random_orders_are_those_of_a_slow_count():
+    curve = np.array([1, 1.1, 0.9, 1, 2, 2.2, 1.9])
+    row = verdict(curve)
+    generator, as_clear, found = np.random.default_rng(1), 0, 0
+    explained = steps.best(curve[None], True).explained[0]
+    for _ in range(3000):
+        shuffled = generator.permutation(curve)
+        step, (counts,) = stages.Boundary("", "e", "x", "", True).passes(shuffled[None])
+        as_clear += step.explained[0] >= explained - 1e-9
+        found += counts
+    assert row["shuffled_as_clear"] == pytest.approx(as_clear / 3000, abs=0.015)
+    assert row["shuffled_found"] == pytest.approx(found / 3000, abs=0.03)
+    assert as_clear / 3000 == pytest.approx(1 / 35, abs=0.015)  # as many ways to put three of seven last
+
+
+def test_one_layer_apart_from_nine_others_may_stand_there_by_chance():
+    row = verdict(np.array([1.0] * 9 + [2.0]))
+    assert np.isnan(row["layer"]) and row["share_found"] == 1
+    assert row["shuffled_as_clear"] == pytest.approx(0.1, abs=0.02)
+
+
+def test_all_three_are_in_order_as_often_as_a_slow_count_of_random_orders_says():
+    plant(10, 3, 5, 8)
+    measured = runs.require("toy", stages.MEASURED)
+    shares = stages.shuffled_in_order(measured)
+    curves = [boundary.curve(measured[boundary.experiment][0]).estimate for boundary in stages.BOUNDARIES]
+    generator, in_order = np.random.default_rng(2), 0
+    for _ in range(2000):
+        order = generator.permutation(9)
+        passed = [b.passes(curve[None, order]) for b, curve in zip(stages.BOUNDARIES, curves, strict=True)]
+        places = [step.where[0] for step, _ in passed]
+        in_order += all(counts[0] for _, counts in passed) and places == sorted(places)
+    assert shares["by_itself"] == pytest.approx(in_order / 2000, abs=0.02)
+    assert shares["whole_rule"] <= min(shares["by_itself"], stages.CHANCE)
 
 
 def test_a_step_the_wrong_way_is_no_boundary():
@@ -101,21 +192,30 @@ def test_a_step_that_half_of_the_sequences_lack_is_no_boundary():
     assert np.isnan(unclear["layer"]) and 0 < unclear["share_found"] < 0.975
 
 
-def test_the_untrained_twin_has_no_boundary(checkpoints):
+def test_the_first_layer_decides_no_boundary():
+    plant(12, 4, 6, 10)
+    found = propose("toy")
+    for boundary in stages.BOUNDARIES:
+        rows = pd.read_parquet(paths.results("toy") / f"{boundary.experiment}.sequences.parquet")
+        curve = rows.pivot(index="sequence", columns="layer", values=boundary.column).to_numpy(copy=True)
+        curve[:, 0] = 50
+        write(boundary.experiment, boundary.column, curve)
+    pd.testing.assert_frame_equal(propose("toy"), found)
+
+
+def test_the_untrained_twins_have_a_boundary_in_at_most_one_in_twenty(checkpoints):
     """The real architecture without training: nothing to divide."""
-    twin = models.load("pocket@untrained")
-    tokens = torch_tokens(twin)
-    for experiment in (attention, lens, norms):
-        rows = experiment.sweep(twin, tokens)
-        paths.results("pocket@untrained").mkdir(parents=True, exist_ok=True)
-        rows.to_parquet(paths.results("pocket@untrained") / f"{experiment.SLUG}.sequences.parquet")
-    assert propose("pocket@untrained")["layer"].isna().all()
-
-
-def torch_tokens(bridge):
-    from helpers.corpus import windows
-
-    return windows(bridge, "bundled", tokens=8 * 64, context=64)
+    rows = {experiment: [] for experiment in (attention, lens, norms)}
+    for seed in range(3):
+        twin = models.load("pocket@untrained", seed=seed)
+        tokens = windows(twin, "bundled", tokens=8 * 64, context=64)
+        for experiment, parts in rows.items():
+            parts.append(experiment.sweep(twin, tokens))
+    for seed in range(3):
+        alone = {experiment.SLUG: [Measures(parts[seed])] for experiment, parts in rows.items()}
+        assert stages.propose(alone)["layer"].isna().all()
+    together = {experiment.SLUG: [Measures(part) for part in parts] for experiment, parts in rows.items()}
+    assert stages.propose(together)["layer"].isna().all()
 
 
 def test_the_split_is_the_one_of_a_slow_search():
@@ -123,18 +223,48 @@ def test_the_split_is_the_one_of_a_slow_search():
     for n_layers in (2, 3, 7, 12):
         curves = generator.random((20, n_layers))
         for rises in (True, False):
-            where, before, after = stages.step(curves, rises)
-            for curve, w, b, a in zip(curves, where, before, after, strict=True):
-                costs = {
-                    s: sum(abs(x - np.median(part)) for part in (curve[:s], curve[s:]) for x in part)
-                    for s in range(1, n_layers)
-                    if (np.median(curve[s:]) > np.median(curve[:s])) == rises
+            found = steps.best(curves, rises)
+            for number, curve in enumerate(curves):
+                left = {
+                    split: sum(((part - part.mean()) ** 2).sum() for part in (curve[:split], curve[split:]))
+                    for split in range(1, n_layers)
+                    if (curve[split:].mean() > curve[:split].mean()) == rises
                 }
-                if costs:
-                    assert costs[w] == pytest.approx(min(costs.values()))  # splits may tie
-                    assert (b, a) == (np.median(curve[:w]), np.median(curve[w:]))
+                if left:
+                    where = min(left, key=left.get)
+                    assert found.where[number] == where
+                    squares = ((curve - curve.mean()) ** 2).sum()
+                    assert found.explained[number] == pytest.approx(1 - left[where] / squares)
+                    levels = found.before[number], found.after[number]
+                    assert levels == pytest.approx((curve[:where].mean(), curve[where:].mean()))
                 else:
-                    assert (w, b) == (0, a)
+                    assert (found.where[number], found.explained[number]) == (0, 0)
+
+
+def test_a_smooth_course_explains_what_a_plain_least_squares_fit_of_it_does():
+    curve = np.random.default_rng(3).random(11)
+    courses = steps.smooth(11)
+    assert (np.diff(courses) > 0).all()
+    left = []
+    for course in courses:
+        design = np.column_stack([np.ones(11), course])
+        (_, height), squares, *_ = np.linalg.lstsq(design, curve, rcond=None)
+        left.append(squares[0] if height > 0 else ((curve - curve.mean()) ** 2).sum())
+    expected = 1 - min(left) / ((curve - curve.mean()) ** 2).sum()
+    assert steps.best(curve[None], True).explained_smoothly[0] == pytest.approx(expected)
+
+
+def test_other_curves_are_judged_by_the_same_rule(bridges):
+    tokens = windows(bridges["gpt2"], "bundled", tokens=4 * 64, context=64)
+    measured = {
+        module.SLUG: [Measures(module.sweep(bridges["gpt2"], tokens))] for module in (attention, lens, norms, lesion)
+    }
+    table = stages.propose(measured, stages.ALTERNATIVES)
+    assert table["meaning"].is_unique and len(table) == len(stages.ALTERNATIVES)
+    assert set(table["between"]) == {boundary.between for boundary in stages.BOUNDARIES}
+    gained = stages.ALTERNATIVES[5].curve(measured[lens.SLUG][0]).estimate
+    agreement = measured[lens.SLUG][0].curve("top1_agreement").estimate
+    assert gained == pytest.approx((agreement[2:] - agreement[1:-1]) * (len(agreement) - 1))
 
 
 def test_what_is_missing_is_named_with_the_command():

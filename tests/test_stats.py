@@ -244,3 +244,52 @@ def test_a_division_by_nothing_is_not_a_number():
     assert divide(numerator, denominator)[1].tolist() == [3 / 1e-13, 4 / 1e-13]
     assert np.isnan(divide(numerator, denominator, above=1e-12)).all()
     assert np.isnan(divide(np.ones(1), -np.ones(1))).all()
+
+
+def of_documents(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    """Twenty sequences of ten documents of one to four sequences each; those of a document are alike."""
+    documents = np.repeat([7, 3, 9, 1, 4, 12, 5, 2, 8, 30], [1, 4, 2, 2, 1, 3, 1, 2, 3, 1])
+    level = dict(zip(np.unique(documents), np.random.default_rng(seed).normal(5, 1, 10), strict=True))
+    values = np.array([level[document] for document in documents]) + np.linspace(0, 0.01, len(documents))
+    rows = pd.DataFrame({"sequence": range(20), "document": documents, "layer": 0, "x": values})
+    return rows, documents
+
+
+def test_documents_are_drawn_with_all_their_sequences():
+    rows, documents = of_documents()
+    weights = stats.resample_weights(20, 5, documents)
+    names = np.unique(documents)
+    for number, draw in enumerate(np.random.default_rng(5).integers(10, size=(stats.RESAMPLES, 10))):
+        drawn = [sequence for place in draw for sequence in range(20) if documents[sequence] == names[place]]
+        assert weights.draws[number] == pytest.approx(np.bincount(drawn, minlength=20) / len(drawn))
+    table = stats.summarise(rows, seed=5).iloc[0]
+    means = weights.draws @ rows["x"].to_numpy()
+    expected = [rows["x"].mean(), *np.percentile(means, [2.5, 97.5])]
+    assert table[["x", "x_low", "x_high"]].tolist() == pytest.approx(expected)
+    assert "document" not in table
+
+
+def test_windows_of_one_document_are_worth_less_than_as_many_documents():
+    rows, _ = of_documents()
+    copied = pd.concat([rows.assign(sequence=rows["sequence"] + 20 * copy) for copy in range(4)])
+    by_window, by_document = (
+        width(stats.summarise(part), "x").item() for part in (copied.drop(columns="document"), copied)
+    )
+    assert by_document == pytest.approx(width(stats.summarise(rows), "x").item())  # four copies tell nothing new
+    assert by_document > 1.5 * by_window
+
+
+def test_each_sequence_a_document_of_its_own_is_the_plain_bootstrap():
+    sequences = sequences_of(12)
+    alone = sequences.assign(document=100 - sequences["sequence"])
+    columns = ["x", "x_low", "x_high"]
+    assert stats.documents_in(sequences).tolist() == list(range(12))
+    assert stats.summarise(alone)["x"].tolist() == stats.summarise(sequences)["x"].tolist()
+    in_order = sequences.assign(document=100 + sequences["sequence"])
+    assert stats.summarise(in_order)[columns].equals(stats.summarise(sequences)[columns])
+
+
+@pytest.mark.parametrize(("n_documents", "drawn_together"), [(7, 1), (8, 4)])
+def test_of_too_few_documents_the_windows_are_drawn(n_documents, drawn_together):
+    documents = np.repeat(np.arange(n_documents) * 10, 4)
+    assert np.bincount(stats.clusters(documents)).tolist() == [drawn_together] * (4 * n_documents // drawn_together)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from checkpoints import KINDS
+from transformers import AutoModelForCausalLM
 
 from helpers import neurons
 from helpers.beyond import token_classes
@@ -90,3 +91,27 @@ def test_the_probability_of_a_class_is_the_sum_over_its_tokens(kind, bridges):
     assert len(found) == readout.labels(TOKENS).numel()
     for name, inside in classes.items():
         assert found[name].tolist() == pytest.approx(probabilities[:, inside].sum(-1).log().tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "neox_parallel"])
+def test_the_class_logit_of_a_neuron_is_what_its_activation_adds_to_the_class_above_the_rest(kind, bridges):
+    bridge = bridges[kind]
+    inside = torch.zeros(bridge.cfg.d_vocab, dtype=torch.bool)
+    inside[[3, 50, 900]] = True
+    found = token_classes.class_logits(bridge, inside)
+    assert len(found) == bridge.cfg.n_layers * bridge.cfg.d_mlp
+    for layer, neuron in ((0, 0), (1, 5), (3, bridge.cfg.d_mlp - 1)):
+        logits = neurons.output_weights(bridge, layer)[neuron] @ bridge.W_U
+        expected = (logits[inside].mean() - logits[~inside].mean()).item()
+        assert found[layer * bridge.cfg.d_mlp + neuron].item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_models_own_answer_is_the_plain_models_at_the_last_but_one_token(kind, bridges, checkpoints):
+    inside = torch.arange(bridges[kind].cfg.d_vocab) % 3 == 0
+    found = token_classes.answers_at_end(bridges[kind], TOKENS, inside, batch_size=2)
+    logits = AutoModelForCausalLM.from_pretrained(checkpoints[kind])(TOKENS).logits[:, -2]
+    probability = logits.softmax(-1)[:, inside].sum(-1)
+    expected = (probability / (1 - probability)).log()
+    assert found["log_odds"].tolist() == pytest.approx(expected.tolist(), abs=1e-3)
+    assert found["guess"].tolist() == inside[logits.argmax(-1)].tolist()

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 RECIPE = Path(__file__).parents[1] / "training" / "train.py"
+POCKET = RECIPE.parents[1] / "models" / "pocket"
 spec = importlib.util.spec_from_file_location("training_recipe", RECIPE)
 recipe = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = recipe  # a dataclass looks its module up
@@ -167,10 +168,9 @@ def test_tokens_are_turned_into_steps():
 
 
 def test_the_defaults_are_those_of_the_bundled_model():
-    bundled = RECIPE.parents[1] / "models" / "pocket"
     args = recipe.parse_arguments(["x", "--out", "y"])
-    model = recipe.build_model(args, recipe.load_tokenizer(bundled))
-    ours, theirs = model.config.to_diff_dict(), AutoConfig.from_pretrained(bundled).to_diff_dict()
+    model = recipe.build_model(args, recipe.load_tokenizer(POCKET))
+    ours, theirs = model.config.to_diff_dict(), AutoConfig.from_pretrained(POCKET).to_diff_dict()
     different = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
     assert different <= {"dtype", "architectures", "_name_or_path"}  # what only a saved model has
     assert args.batch * args.context * args.steps == 17_801_216
@@ -202,14 +202,43 @@ def test_the_learning_rate_warms_up_stays_and_falls_to_two_percent():
     assert rate[999] == 0.02
 
 
-def test_muon_gets_the_hidden_matrices_and_adamw_the_rest(undisturbed):
+@pytest.mark.parametrize("mlp_optimizer, n_muon", [("muon", 2 * 4), ("adamw", 2 * 2)])
+def test_muon_gets_the_matrices_of_attention_and_the_mlps_where_asked(mlp_optimizer, n_muon, undisturbed):
     model = AutoModelForCausalLM.from_pretrained(undisturbed)
-    optimizers = recipe.build_optimizers(model)
+    optimizers = recipe.build_optimizers(model, mlp_optimizer)
     muon, adamw = ([p for g in o.param_groups for p in g["params"]] for o in optimizers.values())
-    assert len(muon) == 2 * 4  # two layers: query_key_value, dense, two of the MLP
+    assert len(muon) == n_muon  # two layers: query_key_value, dense, and two of the MLP
     assert len(muon) + len(adamw) == len(list(model.parameters()))
     embeddings = (model.get_input_embeddings().weight, model.get_output_embeddings().weight)
     assert all(any(p is embedding for p in adamw) for embedding in embeddings)
+    decays = {
+        id(p): group["weight_decay"] for o in optimizers.values() for group in o.param_groups for p in group["params"]
+    }
+    assert all((decays[id(p)] > 0) == (p.dim() == 2) for p in model.parameters())
+
+
+def test_a_run_can_start_from_another_model_with_another_activation(undisturbed, text, tmp_path):
+    options = [*TINY, "--start", undisturbed, "--activation", "relu", "--steps", 5, "--checkpoints", 0]
+    assert train(text, "--out", tmp_path / "on", *options) == 0
+    started, given = (load_file(folder / "model.safetensors") for folder in (tmp_path / "on" / "step0", undisturbed))
+    assert all(torch.equal(started[name], given[name]) for name in given)
+    assert (tmp_path / "on" / "tokenizer.json").read_text() == (undisturbed / "tokenizer.json").read_text()
+    activations = [AutoConfig.from_pretrained(folder).hidden_act for folder in (tmp_path / "on", undisturbed)]
+    assert activations == ["relu", "gelu"]
+
+
+def test_what_the_mlps_write_can_be_learned_anew(undisturbed, text, tmp_path):
+    options = [*TINY, "--start", undisturbed, "--fresh-mlp-outputs", "--steps", 1, "--checkpoints", 0]
+    assert train(text, "--out", tmp_path, *options) == 0
+    started, given = (load_file(folder / "model.safetensors") for folder in (tmp_path / "step0", undisturbed))
+    changed = {name for name in given if not torch.equal(started[name], given[name])}
+    assert changed and all(".mlp.dense_4h_to_h." in name for name in changed)
+
+
+def test_a_start_of_another_shape_is_refused(undisturbed, text, tmp_path, capsys):
+    assert train(text, "--out", tmp_path, *TINY, "--start", undisturbed, "--layers", 3) == 1
+    message = capsys.readouterr().err
+    assert "another shape" in message and message.count("\n") == 1
 
 
 def test_a_validation_file_inside_the_text_folder_is_not_trained_on(text):
@@ -253,6 +282,7 @@ def bad_inputs(folder: Path) -> dict[str, list]:
         '"text"': [folder / "broken.jsonl"],
         "leave it out": [folder / "broken.jsonl.xz"],
         "no tokenizer.json": [fine, "--tokenizer", folder / "empty"],
+        "no model.safetensors": [fine, "--start", folder / "empty", "--tokenizer", POCKET],
         "multiple of": [fine, "--heads", 3],
         "past the last step": [fine, "--checkpoints", "61"],
         "--held-out": [fine, "--held-out", "1.5"],

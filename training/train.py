@@ -8,9 +8,10 @@ bundled model, `pocket`.
 
 Documents are cut at paragraph boundaries into passages of about 3,000 characters, each encoded as
 `[BOS] + ids`. The shuffled passages form one long stream; a training example is a window of `context` tokens
-of it, each with the token that follows. Hidden matrices are trained with Muon, embeddings and vectors with
-AdamW. The learning rate warms up, stays constant and then falls linearly. Losses are in nats per token, and in
-nats per character of the text, which alone can be compared between vocabularies.
+of it, each with the token that follows. The matrices of attention are trained with Muon, those of the MLPs
+with Muon or AdamW, embeddings and vectors with AdamW. The learning rate warms up, stays constant and then
+falls linearly. Losses are in nats per token, and in nats per character of the text, which alone can be
+compared between vocabularies.
 
 A run can be stopped at any time. Its state is saved atomically in FOLDER/resume, and everything random
 depends on the seed and the step only, so the same command carries on: on a CPU, to the very weights of an
@@ -50,7 +51,16 @@ WEIGHT_DECAY = 0.1
 FINAL_RATE = 0.02  # share of the learning rate at which its linear fall ends
 # A run can only be continued with the same of these options.
 SHAPING_OPTIONS = ["tokenizer", "vocabulary", "layers", "width", "heads", "context", "batch", "steps"]
-SHAPING_OPTIONS += ["learning_rate", "warmup", "decay_from", "precision", "seed"]
+SHAPING_OPTIONS += [
+    "activation",
+    "mlp_optimizer",
+    "start",
+    "learning_rate",
+    "warmup",
+    "decay_from",
+    "precision",
+    "seed",
+]
 
 
 class InputError(Exception):
@@ -202,13 +212,17 @@ def batch_rows(step: int, batch: int, n_windows: int, seed: int) -> np.ndarray:
 
 
 def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) -> GPTNeoXForCausalLM:
-    """A fresh GPT-NeoX with sequential residual; the matrices that write to the residual start smaller."""
+    """A GPT-NeoX with sequential residual: the weights of ``--start``, or fresh ones.
+
+    Of fresh ones the matrices that write to the residual are smaller.
+    """
     config = GPTNeoXConfig(
         vocab_size=max(tokenizer.get_vocab().values()) + 1,
         hidden_size=args.width,
         num_hidden_layers=args.layers,
         num_attention_heads=args.heads,
         intermediate_size=4 * args.width,
+        hidden_act=args.activation,
         max_position_embeddings=args.context,
         rotary_pct=0.25,
         use_parallel_residual=False,
@@ -221,15 +235,34 @@ def build_model(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast) ->
     for name, parameter in model.named_parameters():
         if name.endswith(("attention.dense.weight", "dense_4h_to_h.weight")):
             parameter.data.mul_(1 / math.sqrt(2 * args.layers))
+    if args.start:
+        load_start(model, args.start, args.fresh_mlp_outputs)
     return model
 
 
-def build_optimizers(model: GPTNeoXForCausalLM) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the hidden matrices, AdamW for embeddings and vectors; `update` sets the learning rates."""
+def load_start(model: GPTNeoXForCausalLM, folder: Path, fresh_mlp_outputs: bool) -> None:
+    """Put the weights of a saved model of the same shape in; what its MLPs write may stay fresh."""
+    if not (folder / "model.safetensors").is_file():
+        raise InputError(f"no model.safetensors in {folder}: give --start a folder that holds a model")
+    saved = GPTNeoXForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+    own = model.state_dict()
+    if any(saved[name].shape != own[name].shape for name in own if name in saved) or saved.keys() != own.keys():
+        raise InputError(f"the model in {folder} has another shape: give its --layers and --width, and its tokenizer")
+    kept = {name for name in own if fresh_mlp_outputs and ".dense_4h_to_h." in name}
+    model.load_state_dict({name: own[name] if name in kept else saved[name] for name in own})
+
+
+def build_optimizers(model: GPTNeoXForCausalLM, mlp_optimizer: str) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices of attention, AdamW for embeddings and vectors; `update` sets the learning rates."""
     embeddings = [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
-    hidden = [p for p in model.gpt_neox.layers.parameters() if p.dim() == 2]
+    matrices = {name: p for name, p in model.gpt_neox.layers.named_parameters() if p.dim() == 2}
+    with_adamw = [p for name, p in matrices.items() if ".mlp." in name and mlp_optimizer == "adamw"]
+    hidden = [p for name, p in matrices.items() if ".mlp." not in name or mlp_optimizer == "muon"]
     vectors = [p for p in model.parameters() if p.dim() == 1]
-    groups = [{"params": embeddings, "weight_decay": WEIGHT_DECAY}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [
+        {"params": embeddings + with_adamw, "weight_decay": WEIGHT_DECAY},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
     return {
         "muon": torch.optim.Muon(hidden, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
         "adamw": torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True),
@@ -412,7 +445,7 @@ def prepare(args: argparse.Namespace) -> Run:
     resumed = state_file(args).exists()
     train_documents, validation_documents = load_documents(args)
     print(f"{len(train_documents)} training, {len(validation_documents)} validation documents", flush=True)
-    folder = args.out if resumed else args.tokenizer
+    folder = args.out if resumed else args.tokenizer or args.start
     tokenizer = load_tokenizer(folder) if folder else train_tokenizer(train_documents, args.vocabulary)
     tokenizer.model_max_length = args.context
     stream = encode(shuffled(list(passages(train_documents)), args.seed), tokenizer)
@@ -426,7 +459,7 @@ def prepare(args: argparse.Namespace) -> Run:
             )
     device = "cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu"
     model = build_model(args, tokenizer).to(device).train()
-    optimizers, same = build_optimizers(model), fingerprint(args, stream, validation)
+    optimizers, same = build_optimizers(model, args.mlp_optimizer), fingerprint(args, stream, validation)
     rate = len(validation) / sum(map(len, held_out))
     run = Run(args, tokenizer, stream, validation, model, optimizers, same, rate)
     if resumed:
@@ -487,10 +520,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--validation", nargs="+", type=Path, help="files or folders to validate on; not trained on")
     add("--held-out", type=float, default=0.05, help="share of documents to validate on without --validation")
     add("--tokenizer", type=Path, help="folder of an existing tokenizer; otherwise one is trained")
+    add("--start", type=Path, help="folder of a model to start from, tokenizer included; otherwise weights are fresh")
+    add("--fresh-mlp-outputs", action="store_true", help="with --start: what the MLPs write is learned anew")
     add("--vocabulary", type=positive, default=4096, help="size of a tokenizer trained here")
     add("--layers", type=positive, default=12, help="blocks")
     add("--width", type=positive, default=128, help="d_model; d_mlp is four times as much")
     add("--heads", type=positive, default=4, help="attention heads per layer")
+    add("--activation", choices=("gelu", "relu"), default="gelu", help="of the MLPs")
+    add("--mlp-optimizer", choices=("muon", "adamw"), default="muon", help="of the MLPs' matrices")
     add("--context", type=positive, default=256, help="tokens per window")
     add("--batch", type=positive, default=16, help="windows per step")
     length = parser.add_mutually_exclusive_group()

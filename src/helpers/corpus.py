@@ -10,12 +10,13 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import files, paths
+from helpers import files, paths, stats
 from helpers.errors import InputError
 from helpers.models import context_limit
 from helpers.text import documents
@@ -26,7 +27,7 @@ DOCUMENTS_PER_CALL = 256
 
 
 def windows(
-    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 16_384, context: int = 256
+    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 8_192, context: int = 256
 ) -> Int[Tensor, "sequence context"]:
     """About ``tokens`` tokens of ``corpus`` as ``floor(tokens / context)`` sequences, at least one.
 
@@ -36,13 +37,20 @@ def windows(
 
 
 def documents_of(
-    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 16_384, context: int = 256
+    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 8_192, context: int = 256
 ) -> Int[Tensor, "sequence context"]:
     """Which document of the corpus, counted from 0, each token of ``windows`` was cut from; -1 for BOS.
 
     The EOS between two documents counts as the later one's.
     """
     return _cut(bridge, corpus, tokens, context)[1]
+
+
+def with_documents(rows: pd.DataFrame, documents: Int[Tensor, "sequence context"]) -> pd.DataFrame:
+    """Rows by ``sequence``, with a column ``document``: the one that most tokens of the sequence were cut from (of
+    equal ones the earlier). ``stats`` draws together what is cut from one document."""
+    main = [int(own[own >= 0].bincount().argmax()) for own in documents]
+    return rows.assign(**{stats.DOCUMENT: np.array(main)[rows["sequence"]]})
 
 
 def save_tokens(tokens: Int[Tensor, "sequence context"], model: str) -> Path:

@@ -22,6 +22,7 @@ from helpers.engine.batches import over_sequences
 from helpers.engine.predictions import Predictions, Reference
 
 SLUG = "logit_lens"
+COMMONEST = 10
 
 
 def sweep(
@@ -30,11 +31,14 @@ def sweep(
     """Every row of the lens on every sequence: one row per sequence and layer 0 .. n_layers.
 
     Columns: ``kl_nats`` KL(final || row), ``entropy_bits``, ``top1_probability``, ``top1_agreement``
-    with the final prediction, ``accuracy``; ``right_to_wrong`` and ``wrong_to_right``, the shares of
-    predictions that change so from the row before (NaN at row 0); and the superseded lens, in which every row
-    is divided by the final residual's scale and b_U left out: ``kl_nats_final_scale``, ``entropy_bits_final_scale``.
+    with the final prediction, ``accuracy``; ``top1_commonest``, the share of best guesses that are one of
+    ``commonest_tokens`` (after Gupta et al., arXiv 2510.18871); ``right_to_wrong`` and ``wrong_to_right``,
+    the shares of predictions that change so from the row before (NaN at row 0); and the superseded lens, in
+    which every row is divided by the final residual's scale and b_U left out: ``kl_nats_final_scale``,
+    ``entropy_bits_final_scale``.
     Means over positions 1 .. pos-2.
     """
+    commonest = commonest_tokens(tokens)
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         lens = Lens.of(bridge, streams.final_residual(bridge, batch), readout.labels(batch))
@@ -43,6 +47,7 @@ def sweep(
 
         def reduce(layer: int, residual: Float[Tensor, "batch pos d_model"]) -> None:
             row, measures = lens.row(residual)
+            measures["top1_commonest"] = torch.isin(row.top1, commonest.to(row.top1.device))
             measures |= _flips(correct[-1] if correct else None, row.correct)
             correct.append(row.correct)
             frames.append(stats.rows(first, stats.means(measures), layer=layer))
@@ -51,6 +56,12 @@ def sweep(
         return frames
 
     return over_sequences(bridge, tokens, measure, batch_size)
+
+
+def commonest_tokens(tokens: Int[Tensor, "sequence pos"]) -> Int[Tensor, "commonest"]:
+    """The ``COMMONEST`` tokens that follow most often in this text; of equally common ones the first ids."""
+    counts = readout.labels(tokens).flatten().bincount(minlength=COMMONEST)
+    return counts.sort(descending=True, stable=True).indices[:COMMONEST]
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,31 @@ def random_threshold(
     return kurtosis.quantile(quantile).item()
 
 
+def one_token_kurtosis(width: int, vocabulary: int) -> float:
+    """The kurtosis of a direction that points at exactly one token, where the other tokens point anywhere.
+
+    About 3 + width**2 / vocabulary where the vocabulary is much larger than the width; no neuron reaches more by
+    speaking about a single token.
+    """
+    token = 1 / vocabulary  # the mean of one cosine of 1 and others of mean 0
+    second, fourth = 1 / width, 3 / (width * (width + 2))  # moments of a random cosine
+    m2 = token * (1 - token) ** 2 + (1 - token) * (second + token**2)
+    m4 = token * (1 - token) ** 4 + (1 - token) * (fourth + 6 * token**2 * second + token**4)
+    return m4 / m2**2
+
+
+def token_moments(bridge: TransformerBridge, most: int = 1024) -> pd.DataFrame:
+    """Kurtosis and skew of directions that point exactly at a token: of up to ``most`` tokens, evenly spaced."""
+    tokens = torch.arange(min(most, bridge.cfg.d_vocab)) * bridge.cfg.d_vocab // min(most, bridge.cfg.d_vocab)
+    kurtosis, skew = cosine_moments(bridge.W_U[:, tokens].T, unit_columns(bridge.W_U))
+    return pd.DataFrame({"token": tokens, "kurtosis": kurtosis.cpu().numpy(), "skew": skew.cpu().numpy()})
+
+
+def free_dimensions(bridge: TransformerBridge) -> int:
+    """In how many dimensions directions can differ before the unembedding: LayerNorm takes one away."""
+    return bridge.cfg.d_model - (not bridge.cfg.uses_rms_norm)
+
+
 def cosine_moments(
     directions: Float[Tensor, "direction d_model"], unembedding: Float[Tensor, "d_model vocab"]
 ) -> tuple[Float[Tensor, "direction"], Float[Tensor, "direction"]]:

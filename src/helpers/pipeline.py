@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from helpers import paths
 from helpers.command import options
-from helpers.command.options import PROGRAM, Options
+from helpers.command.options import Options
+from helpers.command.parser import PROGRAM
 from helpers.engine import sources
 from helpers.errors import InputError
 
@@ -35,18 +36,18 @@ def run(chosen: Options) -> int:
     if chosen.output:
         os.environ[paths.OUTPUT_VARIABLE] = str(chosen.output)
     _check_output()
-    models = [sources.find(model) for model in chosen.models]
-    from helpers.command import jobs, running  # these load torch: only after what is cheap to check is good
+    found = [(sources.find(model), part) for part in (chosen, chosen.of_checkpoints()) for model in part.models]
+    from helpers.command import inspection, jobs, running  # these load torch: only after what is cheap to check is good
 
-    inspected = [jobs.inspect(model, chosen) for model in models]
-    planned = [job for model in inspected for job in jobs.jobs_of(model, chosen.notebooks)]
+    inspected = [inspection.inspect(source, part) for source, part in found]
+    planned = jobs.plan(inspected, [part.notebooks for _, part in found])
     everything = chosen.force or chosen.refresh
     if chosen.list_only:
         running.print_list(planned, everything)
         return 0
     for model in inspected:
-        jobs.save_tokens(model)
-    ran, failures = running.run_jobs(planned, everything, refresh=chosen.refresh)
+        inspection.save_tokens(model)
+    ran, failures = running.run_jobs(planned, everything, chosen.refresh, chosen.jobs)
     if chosen.refresh and chosen.has_all_notebooks:
         running.refresh_introduction()
     running.print_summary([job for job in planned if job not in failures], ran)

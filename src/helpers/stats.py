@@ -1,8 +1,9 @@
-"""Means over sequences and how sure they are: percentile bootstrap over sequences.
+"""Means over sequences and how sure they are: percentile bootstrap over documents.
 
 One set of resamples serves all layers, interventions and measures of a run, so that differences between
-them can be resampled jointly. Windows cut from one document are not independent: intervals are too
-narrow where a text has few documents.
+them can be resampled jointly. Windows cut from one document are not independent, so whole documents are
+drawn, with all windows that belong to them, wherever rows say in a column ``document`` which one that is.
+The module is longer than others: how sure a number is, is decided here and nowhere else.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 LAYER_KEYS = ("layer", "intervention")
+DOCUMENT = "document"
+FEWEST_DOCUMENTS = 8  # of fewer a percentile interval says nothing: then windows are drawn, and intervals too narrow
 ROUNDING = 1e-12  # what may be left over where a sum of nothing is computed as a mean and its deviations
 
 
@@ -71,6 +74,11 @@ class Resampled:
 UNKNOWN = Resampled(np.array(np.nan), np.array([np.nan]))
 
 
+def certain(value: float) -> Resampled:
+    """A number that is the same in every resample."""
+    return Resampled(np.array(value), np.full(RESAMPLES, value))
+
+
 def combine(function: Callable[..., np.ndarray], *statistics: Resampled) -> Resampled:
     """A function of several statistics of the same resamples; as in ``Resampled.map``, over a leading axis."""
     estimate = function(*(statistic.estimate[None] for statistic in statistics))
@@ -89,11 +97,26 @@ def divide(numerator: np.ndarray, denominator: np.ndarray, above: float = 0.0) -
     return np.divide(numerator, denominator, out=unknown, where=np.asarray(denominator) > above)
 
 
-def resample_weights(n_sequences: int, seed: int) -> Resampled:
-    """Weight of every sequence: in the plain mean, and in each bootstrap resample."""
-    draws = np.random.default_rng(seed).integers(n_sequences, size=(RESAMPLES, n_sequences))
-    counts = np.stack([np.bincount(draw, minlength=n_sequences) for draw in draws])
-    return Resampled(np.ones(n_sequences) / n_sequences, counts / n_sequences)
+def resample_weights(n_sequences: int, seed: int, documents: Shaped[np.ndarray, "sequence"] | None = None) -> Resampled:
+    """Weight of every sequence: in the plain mean, and in each bootstrap resample, in which as many documents are drawn
+    as there are and each brings all its sequences. Without ``documents`` every sequence is one of its own."""
+    groups = np.arange(n_sequences) if documents is None else clusters(documents)
+    n_groups = groups.max() + 1
+    draws = np.random.default_rng(seed).integers(n_groups, size=(RESAMPLES, n_groups))
+    counts = np.stack([np.bincount(draw, minlength=n_groups) for draw in draws])[:, groups]
+    return Resampled(np.ones(n_sequences) / n_sequences, counts / counts.sum(1, keepdims=True))
+
+
+def clusters(documents: Shaped[np.ndarray, "sequence"]) -> Int[np.ndarray, "sequence"]:
+    """What is drawn together: the number of each sequence's document, from 0 in their order; of too few documents,
+    the sequence's own."""
+    names, numbers = np.unique(documents, return_inverse=True)
+    return numbers if len(names) >= FEWEST_DOCUMENTS else np.arange(len(documents))
+
+
+def documents_in(rows: pd.DataFrame) -> Shaped[np.ndarray, "sequence"]:
+    """The document of each sequence in the rows, in the order of the sequences; its own where no column says it."""
+    return rows.groupby("sequence")[DOCUMENT if DOCUMENT in rows else "sequence"].first().to_numpy()
 
 
 def weighted_mean(values: Float[np.ndarray, "sequence *shape"], weights: Resampled) -> Resampled:
@@ -123,13 +146,14 @@ def summarise(
 ) -> pd.DataFrame:
     """Mean over sequences of every measure, with ``_low`` and ``_high``, per layer (and intervention, or other keys).
 
-    ``sequences`` has one row per sequence and key. ``ratios`` names further columns as numerator and
-    denominator, each summed over the sequences of a resample; empty where the denominator is 0.
+    ``sequences`` has one row per sequence and key, and may say in a column ``document`` what is drawn together.
+    ``ratios`` names further columns as numerator and denominator, each summed over the sequences of a resample;
+    empty where the denominator is 0.
     """
     keys = [key for key in keys if key in sequences]
-    measures = [column for column in sequences if column not in (*keys, "sequence")]
+    measures = [column for column in sequences if column not in (*keys, "sequence", DOCUMENT)]
     wide = sequences.pivot(index=keys, columns="sequence", values=measures)
-    weights = resample_weights(wide[measures[0]].shape[1], seed)
+    weights = resample_weights(wide[measures[0]].shape[1], seed, documents_in(sequences))
     resampled = {measure: weighted_mean(wide[measure].to_numpy(dtype=float).T, weights) for measure in measures}
     columns: dict[str, np.ndarray] = {}
     for measure in measures:

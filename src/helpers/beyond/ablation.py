@@ -85,7 +85,8 @@ def run_ablated(
 
 
 def summarise(sequences: pd.DataFrame, ablated: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """One row per ``kind`` and ``n_neurons``: both changes with 95 % bootstrap intervals over sequences.
+    """One row per ``kind`` and ``n_neurons``: both changes with 95 % bootstrap intervals over documents (over
+    sequences where the rows do not name them).
 
     Beside each, the mean over the random sets and the ``_smallest`` and ``_largest`` of them; and
     ``n_above_threshold``, how many of the ablated neurons have a kurtosis above the paper's threshold.

@@ -1,13 +1,14 @@
 """Cut attention from some positions to the tokens just before them, and see what the next prediction loses.
 
-The test is ours: the paper reads where attention goes (5.1), a cut asks whether it matters.
+The test is ours: the paper reads where attention goes (5.1), a cut asks whether it matters. A cut sets
+attention scores to minus infinity before the softmax: the rest of the row shares what is left. It is made in one
+layer, in all up to it (when does reading begin to matter?), or in all from it on (when is it finished?). By
+causality nothing else can carry what is cut: tokens before it have not read it.
 
-A cut sets attention scores to minus infinity before the softmax: the rest of the row shares what is left.
-It is made in one layer only, or in all layers up to it. To cut many positions in many ways at once, each
-is *copied* behind the text: the copy has its original's residual and position and sees what its original
-saw, less what is cut; nothing sees the copy. So every cut is as if it were the only one, and the intact
-text is run once for all. Per sequence that is n_layers blocks over the text, and n_layers**2 over each
-position that is cut.
+To cut many positions in many ways at once, each is *copied* behind the text: the copy has its original's residual
+and position and sees what its original saw, less what is cut; nothing sees the copy. So every cut is as if it were
+the only one, and the intact text runs once. Per sequence that is n_layers blocks over the text, and about 3/2
+n_layers**2 over each position that is cut.
 """
 
 import math
@@ -25,8 +26,8 @@ from helpers.engine import readout
 from helpers.engine.batches import over_sequences
 from helpers.errors import InputError
 
-SCOPES = ("layer", "up_to")
-PLACES_PER_CALL = 32
+SCOPES = ("", "_up_to", "_from")  # suffixes of columns: in this layer, in all up to it, in all from it on
+COPIES_PER_CALL = 1024
 COPY_TOLERANCE = 1e-2  # nats
 
 
@@ -39,8 +40,8 @@ def sweep(
     """Every cut of the ``pairs`` of ``detokenization.matched_words``: one row per sequence and layer.
 
     Columns ``loss_change_word``, ``loss_change_control`` and ``loss_change_difference``, word minus control,
-    in nats, of the token that follows: attention from there to the ``reach`` tokens before is cut in this
-    layer only, or (``_up_to``) in all layers up to it. Means over words; NaN for a sequence without any.
+    in nats, of the token that follows, each with every suffix in ``SCOPES``, which says in what layers attention
+    to the ``reach`` tokens before is cut. Means over words; NaN for a sequence without any.
     Raises ``InputError`` for an architecture whose attention cannot be cut like this.
     """
     inputs = blocks.record_inputs(bridge, tokens)
@@ -57,8 +58,8 @@ def sweep(
             word, control = change.double().unflatten(-1, (2, len(here))).mean(-1).unbind(-1)  # (layer, scope)
             columns = {"word": word, "control": control, "difference": word - control}
             values = {
-                f"loss_change_{name}{'_up_to' if scope else ''}": value[:, scope].cpu().numpy()
-                for scope in range(len(SCOPES))
+                f"loss_change_{name}{suffix}": value[:, scope].cpu().numpy()
+                for scope, suffix in enumerate(SCOPES)
                 for name, value in columns.items()
             }
             frames.append(pd.DataFrame({"sequence": sequence, "layer": range(len(change)), **values}))
@@ -94,7 +95,8 @@ def loss_changes(
     """
     if not len(places):
         return torch.empty(bridge.cfg.n_layers, len(SCOPES), 0)
-    parts = zip(places.split(PLACES_PER_CALL), reach.split(PLACES_PER_CALL), strict=True)
+    at_once = max(1, COPIES_PER_CALL // (len(SCOPES) * bridge.cfg.n_layers))
+    parts = zip(places.split(at_once), reach.split(at_once), strict=True)
     changes = []
     for part, part_reach in parts:
         intact, copies = cut_streams(bridge, tokens, part, part_reach, inputs)
@@ -115,20 +117,25 @@ def cut_streams(
     inputs: list[blocks.BlockInputs],
 ) -> tuple[Float[Tensor, "pos d_model"], Float[Tensor, "cut place d_model"]]:
     """Final residual streams, before the last norm: of the intact text, and of the places, cut in
-    layer 0, up to 0, layer 1, up to 1, ...
+    layer 0, up to 0, from 0, layer 1, up to 1, from 1, ...
 
-    A copy cut in layer l only starts there, from the intact stream; one cut up to l from that cut up to l-1.
+    A copy cut from layer l on starts there, from the intact stream. As it leaves layer l, it is also the copy
+    cut in l only; the one cut from 0 on is there the one cut up to l.
     """
     intact = blocks.embed(bridge, tokens[None])[0]
-    copies = intact[places][None].repeat(len(SCOPES), 1, 1)
+    ended = intact.new_empty(0, len(places), intact.shape[-1])  # layer 0, up to 0, layer 1, ...: cut no more
+    cut = ended  # from 0, from 1, ...
     for layer in range(bridge.cfg.n_layers):
-        if layer:
-            copies = torch.cat([copies, intact[places][None], copies[-1:]])
-        longer = CopiedPlaces(len(tokens), places, reach, len(copies)).lengthen(inputs[layer])
+        cut = torch.cat([cut, intact[places][None]])
+        copies = torch.cat([ended, cut])
+        longer = CopiedPlaces(len(tokens), places, reach, len(copies), len(cut)).lengthen(inputs[layer])
         both = torch.cat([intact, copies.flatten(0, 1)])
         both = blocks.run_block(bridge, layer, both[None], [*inputs[:layer], longer])[0]
         intact, copies = both[: len(tokens)], both[len(tokens) :].unflatten(0, copies.shape[:2])
-    return intact, copies
+        ended, cut = copies[: len(ended)], copies[len(ended) :]
+        ended = torch.cat([ended, cut[-1:], cut[:1]])
+    by_layer = torch.cat([ended.unflatten(0, (-1, 2)), cut[:, None]], dim=1)  # (layer, scope, place, d_model)
+    return intact, by_layer.flatten(0, 1)
 
 
 def _check(bridge, tokens, inputs, unembedding) -> None:

@@ -19,13 +19,14 @@ from helpers.errors import InputError
 class CopiedPlaces:
     """What a block needs for a text of ``n_pos`` tokens with ``n_copies`` of each place behind it.
 
-    The last two copies of a place do not see the ``reach`` tokens before it, the others do.
+    The last ``n_cut`` copies of a place do not see the ``reach`` tokens before it, the others do.
     """
 
     n_pos: int
     places: Int[Tensor, "place"]
     reach: Int[Tensor, "place"]
     n_copies: int
+    n_cut: int
 
     def lengthen(self, extra: blocks.BlockInputs) -> blocks.BlockInputs:
         """The block's inputs recorded for the text alone, made longer."""
@@ -61,6 +62,8 @@ class CopiedPlaces:
         length = self.n_pos + self.n_copies * n_places
         mask = text.new_full((1, 1, length, length), blocked)
         mask[0, 0, : self.n_pos, : self.n_pos] = text[0, 0]
-        mask[0, 0, self.n_pos :, : self.n_pos] = torch.cat([seen.repeat(self.n_copies - 2, 1), cut, cut])
+        mask[0, 0, self.n_pos :, : self.n_pos] = torch.cat(
+            [seen.repeat(self.n_copies - self.n_cut, 1), cut.repeat(self.n_cut, 1)]
+        )
         mask[0, 0].diagonal()[self.n_pos :] = itself
         return mask

@@ -1,7 +1,7 @@
 """Do heads gather the pieces of a word? A relative of the paper's sub-word merging heads (5.1, figure 6b).
 
-The paper gives a model 16 tokens whose last 4 make one word, or 4 words, and finds that the last piece attends
-most to the word's first. Here words of any number of pieces are taken from running text, each with a match.
+The paper's own inputs, 16 tokens whose last 4 make one word, or 4 words, are those of ``merging_heads``. Here words
+of any number of pieces are taken from running text, each with a match.
 
 A word of k >= 2 tokens is complete only at its last piece. *Gathering* is the attention from there to the
 word's earlier pieces, offsets 1 .. k-1 together: a share between 0 and 1. Some heads look back from every
@@ -10,6 +10,7 @@ token, so each word is matched with a one-token word, from which the same offset
 
 from functools import partial
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float, Int
@@ -90,10 +91,10 @@ def gathering(
 def by_layer(gathered: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
     """One row per layer: means over heads, and (``best_``) the head whose words exceed their matches most.
 
-    That head is picked on the sequences of even number and measured on the others, so that picking it does
-    not flatter it.
+    That head is picked on one half of the text and measured on the other, so that picking it does not flatter it.
     """
-    layers = summarise(gathered.drop(columns="head").groupby(["sequence", "layer"], as_index=False).mean(), seed=seed)
+    keys = [key for key in ("sequence", stats.DOCUMENT, "layer") if key in gathered]
+    layers = summarise(gathered.drop(columns="head").groupby(keys, as_index=False).mean(), seed=seed)
     table = by_head(gathered, seed)
     best = table.loc[table["picking_difference"].fillna(-1).groupby(table["layer"]).idxmax()]
     best = best.set_index("layer").filter(like="gathering")
@@ -101,13 +102,16 @@ def by_layer(gathered: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def by_head(gathered: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """One row per layer and head: ``picking_difference`` on sequences of even number, the rest on the others.
+    """One row per layer and head: ``picking_difference`` on every other document, the rest on the others.
 
-    ``picked`` heads have a ``picking_difference`` of at least ``PICKING_THRESHOLD``.
+    Rows that do not say in a column ``document`` what belongs together are halved by sequences. ``picked`` heads
+    have a ``picking_difference`` of at least ``PICKING_THRESHOLD``.
     """
     measures = [column for column in gathered if column.startswith("gathering")]
     keys = ["layer", "head"]
-    is_even = gathered["sequence"] % 2 == 0
+    sequences = np.sort(gathered["sequence"].unique())
+    clusters = pd.Series(stats.clusters(stats.documents_in(gathered)), sequences)
+    is_even = gathered["sequence"].map(clusters) % 2 == 0
     picking = gathered[is_even].groupby(keys)["gathering_difference"].mean()
     held_out = gathered.assign(**{name: gathered[name].mask(is_even) for name in measures})
     table = summarise(held_out, keys, seed)

@@ -1,8 +1,7 @@
 """Prediction ensembling (paper, 5.3): do many neurons together know what kind of token comes next?
 
-A relative of the paper's "-ing" probes (figures 12a and 21): there 32 prediction and suppression neurons, each
-alone and the best k by their own accuracy, on balanced contexts of 24 tokens before a verb; here four classes,
-running text, neurons of any kind in one order fixed by weights.
+A relative of the paper's "-ing" probes, which are in ``ing_ensembles``: here four classes, running text, and
+neurons of any kind in one order fixed by weights.
 
 For each class of ``token_classes`` a logistic probe reads the activations of the best 1, 2, 4, ..., 32 neurons,
 ranked by weights alone, at positions 1 .. pos-2, and says whether the next token is of the class. Every
@@ -22,7 +21,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import stats
-from helpers.beyond import ensembles, probes, token_classes
+from helpers.beyond import ensembles, neuron_sets, probes, token_classes
 from helpers.beyond.ensembles import LAYER, RANDOM, TOP, Ensemble
 from helpers.engine import readout
 from helpers.stats import Resampled, divide
@@ -60,7 +59,8 @@ def sweep(
     positive = {name: inside[labels].numpy() for name, inside in classes.items()}
     asked = {name: inside for name, inside in classes.items() if _is_frequent(positive[name], passages)}
 
-    chosen = ensembles.choose(bridge, asked, seed, kinds)
+    profiles = neuron_sets.profiles(bridge, tokens, batch_size) if RANDOM in kinds else pd.DataFrame()
+    chosen = ensembles.choose(bridge, asked, profiles, seed, kinds)
     activations = ensembles.activations_of_each(bridge, tokens, chosen, batch_size)
     answers = _probe(chosen, activations, positive, passages)
     if asked and MODEL in kinds:

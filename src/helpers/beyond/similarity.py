@@ -1,7 +1,8 @@
 """How alike two layers see a text: linear centred kernel alignment (CKA), without bias.
 
 The paper has it for layer outputs at the last token of sequences of up to 512 tokens, 128 sequences at a time
-(5, figures 5b, 5c and 14; appendix C). Here: tokens at every place of a text, and also what each block writes.
+(5, figures 5b, 5c and 14; appendix C): ``sweep_last``. Beside it, ``sweep``: tokens at every place of a text, and also
+what each block writes.
 
 Each layer says, by the dot products of its vectors, which tokens it holds to be alike. HSIC, the covariance of
 these judgements between two layers, is estimated without bias as HSIC_1 of Song et al. (2012, equation 5), as Nguyen,
@@ -34,6 +35,22 @@ def sweep(
     residual = sampled_streams(bridge, tokens, batch_size).double()
     kinds = {"residual": residual, "written": residual.diff(dim=0)}
     return pd.concat([_rows(kind, cka(vectors)) for kind, vectors in kinds.items()], ignore_index=True)
+
+
+def sweep_last(
+    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+) -> pd.DataFrame:
+    """As the paper: ``cka`` of all pairs of rows at each sequence's last token, under the kind ``last_token``."""
+    return _rows("last_token", cka(last_tokens(bridge, tokens, batch_size)))
+
+
+def last_tokens(
+    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+) -> Float[Tensor, "layer sampled d_model"]:
+    """The residual stream at the last token of up to ``SAMPLE`` evenly spaced sequences, in float32 on the CPU."""
+    chosen = tokens[torch.arange(min(SAMPLE, len(tokens))) * len(tokens) // min(SAMPLE, len(tokens))]
+    last = torch.full((len(chosen),), tokens.shape[1] - 1)
+    return streams.at_places(bridge, chosen, torch.arange(len(chosen)), last, batch_size)
 
 
 def cka(layers: Float[Tensor, "layer token d_model"]) -> Float[Tensor, "layer layer"]:

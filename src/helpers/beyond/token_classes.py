@@ -6,14 +6,16 @@ mark, alone or with quotes. So " bring" ends in "-ing", and the dot of "Mr." end
 for "-ing" (5.3); the other classes are ours.
 
 A neuron speaks for a class if its output vector has a larger cosine, on average, with the class's unembedding
-vectors than with all others. That is read off the weights, no text is involved.
+vectors than with all others. Its class logit is the same difference with dot products, W_U · w_out, as the paper
+takes it: what one unit of its activation adds to the mean logit of the class above that of all others, but for the
+final norm's scale. Both are read off the weights, no text is involved.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
 import pandas as pd
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -40,15 +42,20 @@ def ranking(bridge: TransformerBridge, inside: Bool[Tensor, "vocab"]) -> pd.Data
     ``score`` is the mean cosine of what the neuron writes with the class's columns of W_U minus that with all
     other columns. Raises ``InputError`` for a model without dense MLPs.
     """
-    unembedding = neurons.unit_columns(bridge.W_U)
-    inside = inside.to(unembedding.device)
-    direction = unembedding[:, inside].mean(1) - unembedding[:, ~inside].mean(1)
+    direction = _direction(neurons.unit_columns(bridge.W_U), inside)
     frames = []
     for layer in range(bridge.cfg.n_layers):
         weights = neurons.unit_rows(neurons.output_weights(bridge, layer))
         scores = (weights @ direction.to(weights.device)).cpu().numpy()
         frames.append(pd.DataFrame({"layer": layer, "neuron": range(len(scores)), "score": scores}))
     return pd.concat(frames).sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def class_logits(bridge: TransformerBridge, inside: Bool[Tensor, "vocab"]) -> Float[Tensor, "layer_neuron"]:
+    """The class logit of every MLP neuron, layer after layer, as in ``neurons.moments``."""
+    direction = _direction(bridge.W_U.float(), inside)
+    layers = (neurons.output_weights(bridge, layer).float() for layer in range(bridge.cfg.n_layers))
+    return torch.cat([(weights @ direction.to(weights.device)).cpu() for weights in layers])
 
 
 def log_probabilities(
@@ -76,3 +83,30 @@ def log_probabilities(
         return [pd.DataFrame({name: (log_part - log_total).cpu().numpy() for name, log_part in log_parts.items()})]
 
     return over_sequences(bridge, tokens, measure, batch_size)
+
+
+def answers_at_end(
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "sequence pos"],
+    inside: Bool[Tensor, "vocab"],
+    batch_size: int | str = "auto",
+) -> pd.DataFrame:
+    """What the model predicts for the last token of every sequence: the ``log_odds``, in nats, that it is of the
+    class, and whether the best ``guess`` is."""
+    whole = readout.Unembedding.of(bridge)
+    inside = inside.to(whole.weight.device)
+    halves = [readout.Unembedding(whole.weight[:, part], whole.bias[part], whole.tf32) for part in (inside, ~inside)]
+
+    def measure(_first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
+        hidden = streams.final_hidden(bridge, streams.final_residual(bridge, batch)[:, -3:])[:, 0]
+        any_label = torch.zeros(len(hidden), dtype=torch.long, device=hidden.device)
+        log_inside, log_outside = (half.read(hidden, any_label).log_normaliser for half in halves)
+        guess = inside[whole.read(hidden, any_label).top1]
+        return [pd.DataFrame({"log_odds": (log_inside - log_outside).cpu().numpy(), "guess": guess.cpu().numpy()})]
+
+    return over_sequences(bridge, tokens, measure, batch_size)
+
+
+def _direction(unembedding: Float[Tensor, "d_model vocab"], inside: Bool[Tensor, "vocab"]) -> Float[Tensor, "d_model"]:
+    inside = inside.to(unembedding.device)
+    return unembedding[:, inside].mean(1) - unembedding[:, ~inside].mean(1)

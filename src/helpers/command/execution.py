@@ -16,6 +16,7 @@ from helpers import files, paths
 from helpers.errors import InputError, reason
 
 QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+THREADS_VARIABLE = "OMP_NUM_THREADS"
 SPINNING_VARIABLE = "GOMP_SPINCOUNT"  # how often a waiting thread looks before it sleeps
 FEW_SPINS = "1000"  # by default so often that on a busy machine waiting threads take ten times the work's own time
 
@@ -25,11 +26,14 @@ def parameter_names(notebook: Path) -> set[str]:
     return set(papermill.inspect_notebook(str(notebook)))
 
 
-def execute(notebook: Path, executed: Path, parameters: dict[str, Any], offline: bool) -> files.Ledger:
+def execute(
+    notebook: Path, executed: Path, parameters: dict[str, Any], offline: bool, threads: int | None = None
+) -> files.Ledger:
     """Run ``notebook`` with ``parameters`` and leave the copy, complete or failed, in ``executed``.
 
     Returns what the notebook read and wrote. ``offline`` keeps the kernel from asking the Hub for what is
-    already here. Raises ``InputError`` that names the notebook, the cell and the cause.
+    already here; ``threads`` is its share of the processors, if not all. Raises ``InputError`` that names the
+    notebook, the cell and the cause.
     """
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
         ledger = Path(folder) / "ledger"
@@ -37,6 +41,7 @@ def execute(notebook: Path, executed: Path, parameters: dict[str, Any], offline:
         spins = os.environ.get(SPINNING_VARIABLE, FEW_SPINS)
         variables = QUIET | {SPINNING_VARIABLE: spins, files.LEDGER_VARIABLE: str(ledger)}
         variables |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+        variables |= {THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE, str(threads))} if threads else {}
         with _environment(variables):
             _run_kernel(notebook, executed, parameters)
         return files.read_ledger(ledger)

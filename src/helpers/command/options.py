@@ -1,19 +1,16 @@
 """The options of ``run_all.sh``: the command line over a preset over the defaults, checked."""
 
-import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from helpers import paths
-from helpers.command import presets
+from helpers.command import parser, presets
+from helpers.command.parser import CONTROLS
 from helpers.errors import InputError
 
-PROGRAM = "run_all.sh"
-DTYPES = ("float32", "bfloat16", "float16")  # those of helpers.models, which loads torch
-CONTROLS = ("none", "untrained")
+MEASURED = ("layer_lesion", "local_attention", "logit_lens", "prediction_suppression_neurons", "mlp_norm")
 
 
 @dataclass(frozen=True)
@@ -21,6 +18,7 @@ class Options:
     """What was asked for, complete and checked as far as options alone can be."""
 
     models: tuple[str, ...]  # each once, local folders absolute
+    checkpoints: tuple[str, ...]  # revisions of each model on which the experiments of the paper are run as well
     corpus: str
     tokens: int
     context: int
@@ -30,6 +28,7 @@ class Options:
     dtype: str
     batch_size: str | int
     seed: int
+    jobs: int  # notebooks at a time
     notebooks: tuple[Path, ...]
     has_all_notebooks: bool
     output: Path | None
@@ -37,31 +36,37 @@ class Options:
     refresh: bool
     list_only: bool
 
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message} (see ./{PROGRAM} --help)")
+    def of_checkpoints(self) -> "Options":
+        """The same for the checkpoints: the five experiments of the paper, without untrained twins."""
+        models = tuple(f"{model}@{revision}" for model in self.models for revision in self.checkpoints)
+        notebooks = tuple(notebook for notebook in self.notebooks if slug_of(notebook) in MEASURED)
+        return replace(self, models=models, notebooks=notebooks, control="none", checkpoints=())
 
 
 def read(arguments: Sequence[str] | None = None) -> Options:
     """The command line over the preset over the defaults. Raises ``InputError``."""
-    parser = _parser()
-    given = vars(parser.parse_args(arguments))
+    command_line = parser.make()
+    given = vars(command_line.parse_args(arguments))
     for name, value in given.items():
         if value == "" or (name == "model" and "" in (value or [])):
-            parser.error(f"--{name.replace('_', '-')} is empty")
+            command_line.error(f"--{name.replace('_', '-')} is empty")
     preset = presets.read(given["preset"])
-    chosen = {key: preset[key] if given[key] is None else given[key] for key in presets.KEYS if key != "models"}
+    own = ("models", "checkpoints")  # of the models that a preset names
+    chosen = {key: preset[key] if given[key] is None else given[key] for key in presets.KEYS if key not in own}
     notebooks = tuple(experiment_notebooks(given["only"]))
     chosen["batch_size"] = _batch_size(chosen["batch_size"])
     if not 0 <= chosen["seed"] < 2**32:
-        parser.error(f"--seed {chosen['seed']} is not between 0 and {2**32 - 1}")
+        command_line.error(f"--seed {chosen['seed']} is not between 0 and {2**32 - 1}")
     if chosen["control"] not in CONTROLS:
-        parser.error(f"control {chosen['control']!r} is not one of {', '.join(CONTROLS)}")
+        command_line.error(f"control {chosen['control']!r} is not one of {', '.join(CONTROLS)}")
+    if chosen["jobs"] < 1:
+        command_line.error(f"--jobs {chosen['jobs']}: at least one notebook must run at a time")
     if given["refresh"]:
-        _check_refresh(parser, arguments)
+        _check_refresh(arguments)
+    models = tuple(dict.fromkeys(map(_absolute_model, given["model"] or preset["models"])))
     return Options(
-        models=tuple(dict.fromkeys(map(_absolute_model, given["model"] or preset["models"]))),
+        models=models,
+        checkpoints=_checkpoints(given["checkpoints"], [] if given["model"] else preset["checkpoints"], models),
         context_is_given=given["context"] is not None,
         notebooks=notebooks,
         has_all_notebooks=given["only"] is None,
@@ -92,33 +97,20 @@ def slug_of(notebook: Path) -> str:
     return notebook.stem.partition("_")[2]
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROGRAM, description="Regenerate every figure of the paper, for any decoder.", allow_abbrev=False
-    )
-    option = parser.add_argument
-    option("--model", action="append", metavar="NAME", help="alias, Hub id or folder, with @revision or @untrained")
-    option("--preset", default="pocket", metavar="NAME", help="models and parameters from presets/NAME.yaml")
-    option("--corpus", metavar="C", help="bundled, a .txt, .jsonl or .parquet file, a folder, or hf:NAME")
-    option("--tokens", type=int, metavar="N", help="evaluate on about N tokens")
-    option("--context", type=int, metavar="N", help="tokens per sequence, BOS included")
-    option("--only", metavar="SLUG[,SLUG]", help="some experiments only")
-    option("--control", choices=CONTROLS, help="also run the model's untrained twin")
-    option("--device", metavar="D", help="auto, cpu, cuda, ..., or a device map: balanced, sequential, FILE.json")
-    option("--dtype", choices=DTYPES)
-    option("--batch-size", metavar="N", help="sequences at once: a number, or auto")
-    option("--seed", type=int, metavar="N", help="of the bootstrap and the untrained twin")
-    option("--output", metavar="DIR", help="where figures/ and results/ go (default: the repository)")
-    option("--force", action="store_true", help="rerun what is up to date")
-    option("--refresh", action="store_true", help="rerun pocket and rewrite the committed notebooks' outputs")
-    option("--list", action="store_true", help="print the jobs and stop")
-    return parser
-
-
 def _absolute_model(name: str) -> str:
     """A local folder made absolute, so that a notebook finds it from its own folder; other names unchanged."""
     base, suffix = paths.split_model_name(name)
     return f"{Path(base).expanduser().resolve()}{suffix}" if paths.is_model_folder(base) else name
+
+
+def _checkpoints(given: str | None, preset: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
+    """The revisions named on the command line, or else the preset's. Raises ``InputError``."""
+    revisions = [name.strip() for name in given.split(",")] if given is not None else list(preset)
+    if not all(revisions):
+        raise InputError(f"--checkpoints {given!r} has an empty name: give revisions such as step1000,step8000")
+    if revisions and (revised := [model for model in models if paths.split_model_name(model)[1]]):
+        raise InputError(f"--checkpoints are revisions, and {revised[0]} names one already: give the model without it")
+    return tuple(dict.fromkeys(revisions))
 
 
 def _batch_size(value: str | int) -> str | int:
@@ -129,8 +121,8 @@ def _batch_size(value: str | int) -> str | int:
     return int(value)
 
 
-def _check_refresh(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> None:
+def _check_refresh(arguments: Sequence[str] | None) -> None:
     """The committed notebooks show pocket with their own defaults: refreshing takes no other choice."""
     given = [word for word in (sys.argv[1:] if arguments is None else arguments) if word.startswith("--")]
-    if others := [word for word in given if word.split("=")[0] not in ("--refresh", "--only", "--list")]:
-        parser.error(f"--refresh reruns the notebooks' own defaults and takes no {others[0]}")
+    if others := [word for word in given if word.split("=")[0] not in ("--refresh", "--only", "--jobs", "--list")]:
+        raise InputError(f"--refresh reruns the notebooks' own defaults and takes no {others[0]}")

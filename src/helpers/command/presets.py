@@ -7,7 +7,7 @@ import yaml
 from helpers import paths
 from helpers.errors import InputError
 
-DEFAULTS = {"device": "auto", "dtype": "float32", "batch_size": "auto", "seed": 0}
+DEFAULTS = {"device": "auto", "dtype": "float32", "batch_size": "auto", "seed": 0, "jobs": 1, "checkpoints": []}
 EXAMPLES = {
     "models": ["gpt2"],
     "corpus": "bundled",
@@ -17,6 +17,8 @@ EXAMPLES = {
     "device": "auto",
     "dtype": "float32",
     "seed": 0,
+    "jobs": 1,
+    "checkpoints": ["step1000"],
 }
 KEYS = ("models", "corpus", "tokens", "context", "control", *DEFAULTS)
 

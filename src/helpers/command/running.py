@@ -1,52 +1,71 @@
 """Running jobs: what is not up to date is executed and recorded; a failure does not stop the others."""
 
+import multiprocessing
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 from tqdm import tqdm
 
 from helpers import paths
 from helpers.command import execution, run_record
 from helpers.command.jobs import Job
-from helpers.command.options import PROGRAM
+from helpers.command.options import MEASURED
+from helpers.command.parser import PROGRAM
 from helpers.errors import InputError
 from helpers.files import Ledger
 from helpers.text import documents
 
 
-def run_jobs(jobs: Sequence[Job], everything: bool, refresh: bool) -> tuple[list[Job], list[Job]]:
+class _Here(Executor):
+    """Does what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        """Call the function now; the future is done."""
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def run_jobs(jobs: Sequence[Job], everything: bool, refresh: bool, at_a_time: int = 1) -> tuple[list[Job], list[Job]]:
     """Run what is not up to date when its turn comes; which jobs ran, and which failed, each explained in one line.
 
-    Notebook by notebook, so that one which compares models finds the tables of all of them.
+    The experiments of the paper come first, on all models: the other notebooks read their tables, and none of
+    each other's. Within both groups ``at_a_time`` notebooks run side by side, with the processors divided.
     """
+    in_order = sorted(jobs, key=lambda job: job.notebook.name)
+    groups = [[job for job in in_order if (job.slug in MEASURED) == measures] for measures in (True, False)]
     ran, failures = [], []
-    with tqdm(sorted(jobs, key=lambda job: job.notebook.name), unit="notebook", leave=False) as bar:
-        for job in bar:
-            if job.is_current() and not everything:
-                continue
-            bar.set_description(job.title)
-            ran.append(job)
-            try:
-                run_job(job, refresh)
-            except InputError as error:
-                failures.append(job)
-                bar.clear()
-                print(f"{PROGRAM}: {paths.model_folder(job.model)}: {error}", file=sys.stderr)
-    return ran, failures
+    with tqdm(total=len(jobs), unit="notebook", leave=False) as bar, _executor(at_a_time) as executor:
+        for group in groups:
+            for job, future in _finished(executor, group, everything, refresh, at_a_time, bar):
+                ran.append(job)
+                try:
+                    run_record.write(job.model, job.facts, job.slug, future.result())
+                    if refresh:
+                        execution.copy_clean(job.executed, job.notebook)
+                except (InputError, BrokenProcessPool) as error:
+                    failures.append(job)
+                    bar.clear()
+                    print(f"{PROGRAM}: {paths.model_folder(job.model)}: {error}", file=sys.stderr)
+    return [job for job in jobs if job in ran], failures
 
 
-def run_job(job: Job, refresh: bool = False) -> None:
-    """Execute one notebook and record what it read and made. Raises ``InputError`` with notebook, cell and cause."""
+def execute(job: Job, refresh: bool, threads: int | None) -> dict[str, Any]:
+    """Execute one notebook; the record of what it read and made. ``InputError`` names notebook, cell and cause."""
     start = time.time()
     offline = not documents.is_streamed(job.parameters["corpus"])
-    ledger = execution.execute(job.notebook, job.executed, {} if refresh else job.parameters, offline)
+    ledger = execution.execute(job.notebook, job.executed, {} if refresh else job.parameters, offline, threads)
     _check_written(job, ledger)
     seconds = round(time.time() - start, 1)
-    experiment = run_record.finished(job.model, job.inputs, job.tokens_sha256, ledger, seconds)
-    run_record.write(job.model, job.facts, job.slug, experiment)
-    if refresh:
-        execution.copy_clean(job.executed, job.notebook)
+    return run_record.finished(job.model, job.inputs, job.tokens_sha256, ledger, seconds)
 
 
 def refresh_introduction() -> None:
@@ -72,6 +91,36 @@ def print_summary(jobs: Sequence[Job], ran: Sequence[Job]) -> None:
         rows.append((job.title, seconds, str(paths.figures(job.model) / f"{job.slug}.png")))
     for title, seconds, figure in rows:
         print(f"{title:<{max(len(row[0]) for row in rows)}}  {seconds:>10}  {figure}")
+
+
+def _executor(at_a_time: int) -> Executor:
+    """Other processes where there are several: a kernel takes its environment from the process that starts it."""
+    if at_a_time == 1:
+        return _Here()
+    return ProcessPoolExecutor(at_a_time, mp_context=multiprocessing.get_context("spawn"))
+
+
+def _finished(
+    executor: Executor, jobs: Sequence[Job], everything: bool, refresh: bool, at_a_time: int, bar: tqdm
+) -> Iterator[tuple[Job, Future]]:
+    """The jobs that were not up to date when there was room for them, as they end."""
+    threads = max(1, (os.cpu_count() or 1) // at_a_time) if at_a_time > 1 else None
+    running: dict[Future, Job] = {}
+
+    def ended(room: int) -> Iterator[tuple[Job, Future]]:
+        while len(running) > room:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                bar.update()
+                yield running.pop(future), future
+
+    for job in jobs:
+        yield from ended(at_a_time - 1)
+        if everything or not job.is_current():
+            bar.set_description(job.title)
+            running[executor.submit(execute, job, refresh, threads)] = job
+        else:
+            bar.update()
+    yield from ended(0)
 
 
 def _check_written(job: Job, ledger: Ledger) -> None:

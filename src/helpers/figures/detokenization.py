@@ -1,4 +1,4 @@
-"""The figures of the direct test of detokenization: gathering, putting together, cutting."""
+"""The figures of detokenization: merging heads, gathering, putting together, cutting, and when words are joined."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.figures import style
-from helpers.figures.style import BLUE, GREEN, ORANGE, PANEL, PURPLE, Look, curve, panels, styled, untrained
+from helpers.figures.style import BLUE, GREEN, ORANGE, PANEL, PURPLE, Look, curve, curves, panels, styled, untrained
 
 SPELLINGS = {
     "several_tokens": Look(PURPLE, "words of several tokens"),
@@ -32,12 +32,50 @@ def detokenization(
     gathered.set(xlabel=style.BLOCK_DEPTH, ylabel="attention to the earlier pieces", ylim=(0, None))
     _spellings(decoded, words, control_words)
     decoded.set(xlabel=style.LENS_DEPTH, ylabel="share recognised by the nearest residual", ylim=(0, 1.05))
-    loss_change = {"in this layer": "loss_change_{}", "up to this layer": "loss_change_{}_up_to"}
-    _words_and_matches(cut, loss_change, table, control)
+    _words_and_matches(cut, {"in this layer": "loss_change_{}"}, table, control)
     cut.set(xlabel=style.BLOCK_DEPTH, ylabel="loss change when attention is cut [nats]")
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
     for ax in (gathered, decoded, cut):
         ax.legend(**below, fontsize=8, handlelength=1.6, columnspacing=1)
+    return figure
+
+
+@styled
+def joining(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """What words and their matches lose if attention is cut in all layers up to each, and in all from it on."""
+    figure, axes = panels(2, table, "when are the pieces joined?")
+    cuts = {"_up_to": Look(BLUE, "cut up to this layer"), "_from": Look(ORANGE, "cut from this layer on", "--")}
+    for ax, end, title in zip(axes, ("word", "control"), ("words", "matches"), strict=True):
+        for suffix, look in cuts.items():
+            column = f"loss_change_{end}{suffix}"
+            if control is not None:
+                curve(ax, control, column, untrained("untrained" if suffix == "_up_to" else None, look.dashes))
+            curve(ax, table, column, look)
+        ax.set(title=title, xlabel=style.BLOCK_DEPTH, ylabel="loss change [nats]")
+        ax.sharey(axes[0])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    return figure
+
+
+@styled
+def merging_heads(layers: pd.DataFrame, heads: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """Share of merging heads in every layer, and where they look from the last piece, a thin line for each."""
+    figure, (density, pieces) = panels(2, layers, "sub-word merging heads")
+    curves([(density, "merging_share", BLUE, "share of heads that merge")], layers, control)
+    density.set(xlabel=style.BLOCK_DEPTH, ylabel="share of heads that merge", ylim=(0, None))
+    merging = heads[heads["merges"]]
+    for end, colour, label in (("word", BLUE, "one word"), ("control", ORANGE, "as many words")):
+        columns = [column for column in heads if column.startswith(f"{end}_") and column[-1].isdigit()]
+        numbers = [int(column.rpartition("_")[2]) for column in columns]
+        for row in merging[columns].to_numpy():
+            pieces.plot(numbers, row, color=colour, lw=0.5, alpha=0.5)
+        if len(merging):
+            pieces.plot(numbers, merging[columns].mean(), color=colour, marker="o", ms=3.5, label=label)
+    pieces.set(xlabel="piece of the word, or word", ylabel="attention from the last", ylim=(0, None))
+    pieces.xaxis.get_major_locator().set_params(integer=True)
+    if len(merging):
+        pieces.legend()
     return figure
 
 
@@ -62,9 +100,9 @@ def gathering_heads(heads: pd.DataFrame) -> Figure:
 
 
 def _words_and_matches(ax: Axes, measures: dict[str, str], table: pd.DataFrame, control: pd.DataFrame | None) -> None:
-    """Two measures, solid and dashed, of words and of their matches; of the twin those of words, named once."""
+    """One measure or two, solid and dashed, of words and of their matches; of the twin those of words, named once."""
     twin_labels = ("untrained", None)
-    for (label, column), dashes, twin_label in zip(measures.items(), ("-", "--"), twin_labels, strict=True):
+    for (label, column), dashes, twin_label in zip(measures.items(), ("-", "--"), twin_labels, strict=False):
         if control is not None:
             curve(ax, control, column.format("word"), untrained(twin_label, dashes))
         curve(ax, table, column.format("word"), Look(BLUE, f"words, {label}", dashes))

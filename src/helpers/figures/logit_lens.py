@@ -21,6 +21,22 @@ def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figu
 
 
 @styled
+def logit_lens_tuned(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """The plain lens beside the tuned one: KL to the final output, and entropy."""
+    figure, axes = panels(2, table, "logit lens, plain and tuned")
+    series = [
+        (ax, f"{column}{tuned}", colour, label)
+        for ax, column in zip(axes, ("kl_nats", "entropy_bits"), strict=True)
+        for tuned, colour, label in (("", BLUE, "plain"), ("_tuned", GREEN, "tuned: a map per row"))
+    ]
+    curves(series, table, control)
+    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
+        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
+        ax.legend()
+    return figure
+
+
+@styled
 def logit_lens_superseded(
     table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
 ) -> Figure:

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.figures.style import BLUE, GREEN, ORANGE, PANEL, PURPLE, Colour, Look, panels, styled, untrained
+from helpers.figures.style import BLUE, GREEN, ORANGE, PANEL, PURPLE, RED, Colour, Look, panels, styled, untrained
 
 LEVELS = {  # one number each, whatever the number of neurons
     "model": Look(PURPLE, "the model's own probability", "--"),
@@ -14,6 +14,11 @@ INTERVAL, RANGE = ("auc_low", "auc_high"), ("auc_smallest", "auc_largest")
 LINES = {
     "top": (Look(BLUE, "the neurons that speak for it"), INTERVAL),
     "random": (Look(ORANGE, "random neurons (range of draws)"), RANGE),
+}
+ACCURACY = ("accuracy_low", "accuracy_high")
+HOWS = {
+    "random": (Look(GREEN, "best k random, matched (range of draws)", ":"), ("accuracy_smallest", "accuracy_largest")),
+    "vote": (Look(RED, "vote of the first k, no probe", "-."), ACCURACY),
 }
 
 
@@ -61,22 +66,56 @@ def prediction_ensembling_ablation(table: pd.DataFrame) -> Figure:
     return figure
 
 
+@styled
+def prediction_ensembling_ing(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
+    """Does the verb end in -ing? From prediction and from suppression neurons, one, the best k, and what they are
+    compared with."""
+    name = table["class"].iloc[0]
+    title = "will the verb end in -ing?" if name == "-ing" else f"is the next token of the class {name}?"
+    figure, axes = panels(2, table, title)
+    figure.set_size_inches(2 * PANEL[0] + 2.2, PANEL[1])
+    for ax, (kind, colour) in zip(axes, (("prediction", BLUE), ("suppression", ORANGE)), strict=True):
+        _level(ax, table[table["how"] == "probability"], Look(PURPLE, "the model, by probability", "--"), "accuracy")
+        _level(ax, table[table["how"] == "guess"], Look(PURPLE, "the model, by best guess", ":"), "accuracy")
+        if control is not None:
+            _line(ax, _of_how(control, kind, "best"), untrained(), ("accuracy_low", "accuracy_high"), "accuracy")
+        for how, (look, band) in HOWS.items():
+            _line(ax, _of_how(table, kind, how), look, band, "accuracy")
+        single = _of_how(table, kind, "single")
+        ax.plot(single["n_neurons"], single["accuracy"], "_", ms=9, color="0.2", label="each alone")
+        _line(ax, _of_how(table, kind, "best"), Look(colour, f"best k {kind} neurons"), ACCURACY, "accuracy")
+        if table["accuracy"].isna().all():
+            ax.text(0.5, 0.5, "too few in this text", transform=ax.transAxes, ha="center", va="center")
+        ax.axhline(0.5, color="black", lw=1, ls=":", label="chance")
+        ax.set(title=f"{kind} neurons", xlabel="neurons", xscale="log", ylim=(0.3, 1.01))
+        _plain_ticks(ax, table.loc[table["kind"].isin(("prediction", "suppression")), "n_neurons"])
+    axes[0].set_ylabel("balanced accuracy")
+    handles = {line.get_label(): line for ax in axes for line in ax.get_lines()}
+    figure.legend(handles=list(handles.values()), loc="outside right center")
+    return figure
+
+
+def _of_how(table: pd.DataFrame, kind: str, how: str) -> pd.DataFrame:
+    return _of_kind(table[table["how"] == how], kind)
+
+
 def _of_kind(table: pd.DataFrame, kind: str) -> pd.DataFrame:
     return table[table["kind"] == kind].sort_values("n_neurons")
 
 
-def _line(ax: Axes, rows: pd.DataFrame, look: Look, band: tuple[str, str]) -> None:
-    """AUC against the number of neurons, where there is any; ``band`` names the columns of the band's ends."""
+def _line(ax: Axes, rows: pd.DataFrame, look: Look, band: tuple[str, str], column: str = "auc") -> None:
+    """A measure against the number of neurons, where there is any; ``band`` names the columns of the band's ends."""
     if len(rows):
         low, high = band
         ax.fill_between(rows["n_neurons"], rows[low], rows[high], color=look.colour, alpha=0.25, lw=0)
-        ax.plot(rows["n_neurons"], rows["auc"], **look.of_line())
+        ax.plot(rows["n_neurons"], rows[column], **look.of_line())
 
 
-def _level(ax: Axes, rows: pd.DataFrame, look: Look) -> None:
+def _level(ax: Axes, rows: pd.DataFrame, look: Look, column: str = "auc") -> None:
     if len(rows):
-        ax.axhspan(rows["auc_low"].iloc[0], rows["auc_high"].iloc[0], color=look.colour, alpha=0.15, lw=0)
-        ax.axhline(rows["auc"].iloc[0], color=look.colour, ls=look.dashes, label=look.label)
+        low, high = rows[f"{column}_low"].iloc[0], rows[f"{column}_high"].iloc[0]
+        ax.axhspan(low, high, color=look.colour, alpha=0.15, lw=0)
+        ax.axhline(rows[column].iloc[0], color=look.colour, ls=look.dashes, label=look.label)
 
 
 def _interval_bars(ax: Axes, rows: pd.DataFrame, column: str, colour: Colour, label: str) -> None:

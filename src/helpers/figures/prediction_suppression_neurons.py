@@ -5,16 +5,34 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from helpers.figures.style import BLOCK_DEPTH, BLUE, GREY, ORANGE, PANEL, curves, panels, published_curve, styled
+from helpers.figures.style import (
+    BLOCK_DEPTH,
+    BLUE,
+    GREY,
+    LENS_DEPTH,
+    ORANGE,
+    PANEL,
+    PURPLE,
+    Look,
+    curve,
+    curves,
+    panels,
+    published_curve,
+    styled,
+)
 from helpers.neurons import KURTOSIS_THRESHOLD
 
 
 @styled
 def prediction_suppression_neurons(
-    table: pd.DataFrame, control: pd.DataFrame | None = None, published: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    control: pd.DataFrame | None = None,
+    published: pd.DataFrame | None = None,
+    lens: pd.DataFrame | None = None,
 ) -> Figure:
-    """Prediction and suppression neurons as shares of every layer's neurons (paper, figure 8)."""
-    figure, (ax,) = panels(1, table, f"neurons with kurtosis above {KURTOSIS_THRESHOLD:g}")
+    """Prediction and suppression neurons as shares of every layer's neurons, beside the lens's KL (paper, figure 8)."""
+    title = f"neurons with kurtosis above {KURTOSIS_THRESHOLD:g}"
+    figure, (ax, *beside) = panels(1 if lens is None else 2, table, title)
     series = [
         (ax, "n_prediction", BLUE, "prediction neurons"),
         (ax, "n_suppression", ORANGE, "suppression neurons"),
@@ -27,6 +45,10 @@ def prediction_suppression_neurons(
     ax.set(xlabel=BLOCK_DEPTH, ylabel="share of the layer's neurons", ylim=(0, None))
     ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
     ax.legend()
+    if lens is not None:
+        curve(beside[0], lens, "kl_nats", Look(PURPLE, "logit lens"))
+        beside[0].set(xlabel=LENS_DEPTH, ylabel="KL(final || row) [nats]", ylim=(0, None))
+        beside[0].legend()
     return figure
 
 

@@ -1,19 +1,24 @@
-"""Figures of what survives when several layers are missing, of how alike layers are, and of self-repair."""
+"""Figures of what survives when several layers are missing, and of self-repair."""
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from helpers.figures.style import BLOCK_DEPTH, BLUE, GREEN, ORANGE, PURPLE, Look, curves, panels, styled, untrained
-
-COLOURS = "viridis"
-SHARE = Normalize(0, 1)
-KINDS = {"residual": "the stream between blocks", "written": "what each block writes"}
+from helpers.figures.layer_similarity import COLOURS, SHARE, cells
+from helpers.figures.style import (
+    BLOCK_DEPTH,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    Look,
+    curves,
+    panels,
+    styled,
+    untrained,
+)
 
 
 @styled
@@ -54,22 +59,6 @@ def deleted_runs(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
 
 
 @styled
-def layer_similarity(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
-    """CKA of all pairs of layers: streams and writes, and the twin's below."""
-    shown = [(table, "trained")] + ([] if control is None else [(control, "untrained")])
-    figure, axes = plt.subplots(len(shown), 2, figsize=(8.4, 3.7 * len(shown)), squeeze=False)
-    figure.suptitle(f"{table['model'].iloc[0]}: similarity of layers (CKA)")
-    for row, (similarities, name) in zip(axes, shown, strict=True):
-        for ax, (kind, words) in zip(row, KINDS.items(), strict=True):
-            of_kind = similarities[similarities["kind"] == kind]
-            pairs = of_kind.pivot(index="layer_a", columns="layer_b", values="cka")
-            mesh = _cells(ax, pairs, SHARE, COLOURS)
-            ax.set(title=f"{words}, {name}", xlabel="layer", ylabel="layer", aspect="equal")
-    figure.colorbar(mesh, ax=axes, label="CKA", shrink=0.7)
-    return figure
-
-
-@styled
 def self_repair(table: pd.DataFrame) -> Figure:
     """Direct and total effect of every block, and what lies between them."""
     figure, axes = panels(2, table, "what a block does, and what the rest makes up for")
@@ -94,19 +83,9 @@ def self_repair(table: pd.DataFrame) -> Figure:
 
 def _triangle(ax: Axes, table: pd.DataFrame, column: str, label: str, norm: Normalize, colours: str = COLOURS) -> None:
     """One measure by the first deleted layer and the number of deleted layers."""
-    mesh = _cells(ax, table.pivot(index="length", columns="start", values=column), norm, colours)
+    mesh = cells(ax, table.pivot(index="length", columns="start", values=column), norm, colours)
     ax.set(xlabel="first deleted layer", ylabel="layers deleted in a row", title=label)
     ax.figure.colorbar(mesh, ax=ax)
-
-
-def _cells(ax: Axes, values: pd.DataFrame, norm: Normalize, colours: str) -> QuadMesh:
-    mesh = ax.pcolormesh(
-        values.columns, values.index, np.ma.masked_invalid(values.to_numpy(float)), norm=norm, cmap=colours
-    )
-    ax.grid(False)
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
-    return mesh
 
 
 def _dots(ax: Axes, draws: pd.DataFrame, column: str) -> None:

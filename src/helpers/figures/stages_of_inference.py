@@ -10,6 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from helpers.figures.style import BLUE, GREEN, ORANGE, PURPLE, Colour, Look, curve, styled, untrained
 from helpers.judging import claims
@@ -37,7 +38,13 @@ PANELS = (
 )
 FAMILIES = {"gpt2": "Blues", "pythia": "Oranges", "phi": "Greens", "llama": "Reds", "qwen": "Purples"}
 WORDING_WIDTH = 62
-VERDICTS = {claims.HOLDS: 1, claims.UNDECIDED: 0, claims.DOES_NOT_HOLD: -1}
+MARKS = {
+    claims.HOLDS: ("yes", "#b5d4e9"),
+    claims.DOES_NOT_HOLD: ("no", "#e8b4ad"),
+    claims.STRADDLES: ("?", "0.88"),
+    claims.TWINS_DISAGREE: ("\u2260", "0.93"),
+    claims.CANNOT_SPEAK: ("\u2013", "1"),
+}
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -45,11 +52,11 @@ Tables = Mapping[str, pd.DataFrame]
 def stages_of_inference(tables: Tables, boundaries: pd.DataFrame, control: Tables | None = None) -> Figure:
     """All measures of one model; dashed lines are the proposed boundaries, with their intervals."""
     model = boundaries["model"].iloc[0]
-    figure, axes = _page(f"{model}: every measure against depth, with the proposed boundaries between stages")
+    figure, axes = page(f"{model}: every measure against depth, with the proposed boundaries between stages")
     for ax, measure in zip(axes, PANELS, strict=True):
         if control is not None:
-            _draw(ax, measure, control, untrained())
-        _draw(ax, measure, tables, Look(BLUE, model))
+            draw(ax, measure, control, untrained())
+        draw(ax, measure, tables, Look(BLUE, model))
         _boundaries(ax, boundaries)
     figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
@@ -58,30 +65,33 @@ def stages_of_inference(tables: Tables, boundaries: pd.DataFrame, control: Table
 @styled
 def stages_across_models(tables: Mapping[str, Tables]) -> Figure:
     """The same page with one line per model, families by colour, deeper models darker."""
-    figure, axes = _page("every measure against depth, several models")
+    figure, axes = page("every measure against depth, several models")
     colours = family_colours(tables)
     for ax, measure in zip(axes, PANELS, strict=True):
         for model, own in tables.items():
-            _draw(ax, measure, own, Look(colours[model], model))
+            draw(ax, measure, own, Look(colours[model], model))
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
 @styled
 def claims_heatmap(verdicts: pd.DataFrame) -> Figure:
-    """Claims by model: holds, undecided, does not hold. ``verdicts`` has a row per claim and a column per model."""
+    """Claims by model: a mark for each outcome. ``verdicts`` has a row per claim and a column per model."""
     wording = ["\n".join(textwrap.wrap(claim, WORDING_WIDTH)) for claim in verdicts.index]
     n_lines = sum(claim.count("\n") + 1 for claim in wording)
-    figure, ax = plt.subplots(figsize=(5 + 1.1 * verdicts.shape[1], 0.8 + 0.21 * n_lines))
-    colours = ListedColormap(["#e8b4ad", "0.94", "#b5d4e9"])
-    numbers = verdicts.replace(VERDICTS).astype(float).set_axis(wording)
-    words = verdicts.replace({claims.HOLDS: "yes", claims.UNDECIDED: "?", claims.DOES_NOT_HOLD: "no"})
-    cells = {"linewidths": 1, "annot_kws": {"color": "black", "size": 10}}
-    sns.heatmap(numbers, vmin=-1, vmax=1, cmap=colours, annot=words, fmt="", cbar=False, ax=ax, **cells)
+    figure, ax = plt.subplots(figsize=(5 + 1.1 * verdicts.shape[1], 1.2 + 0.21 * n_lines))
+    marks, shades = zip(*MARKS.values(), strict=True)
+    numbers = verdicts.replace(dict(zip(MARKS, range(len(MARKS)), strict=True))).astype(int).set_axis(wording)
+    words = verdicts.replace(dict(zip(MARKS, marks, strict=True)))
+    cells = {"linewidths": 1, "linecolor": "0.85", "annot_kws": {"color": "black", "size": 10}}
+    colours, last = ListedColormap(shades), len(MARKS) - 1
+    sns.heatmap(numbers, vmin=0, vmax=last, cmap=colours, annot=words, fmt="", cbar=False, ax=ax, **cells)
     ax.set(xlabel="", ylabel="")
     ax.xaxis.tick_top()
     ax.tick_params(axis="x", rotation=20, length=0)
     ax.tick_params(axis="y", length=0, labelsize=8.5)
+    legend = [Patch(fc=shade, ec="0.6", label=f"{mark}  {outcome}") for outcome, (mark, shade) in MARKS.items()]
+    figure.legend(handles=legend, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -101,7 +111,8 @@ def _family(model: str) -> str:
     return next((family for family in FAMILIES if family in model.lower()), "")
 
 
-def _page(title: str) -> tuple[Figure, list[Axes]]:
+def page(title: str) -> tuple[Figure, list[Axes]]:
+    """A titled page with an empty panel for every measure of ``PANELS``."""
     figure, axes = plt.subplots(2, 4, figsize=(15, 6.4))
     figure.suptitle(title)
     return figure, list(axes.flat)
@@ -117,7 +128,8 @@ def _boundaries(ax: Axes, boundaries: pd.DataFrame) -> None:
             ax.axvline(boundary["depth"], color=colour, ls="--", lw=1.2, label=f"stages {boundary['between']}")
 
 
-def _draw(ax: Axes, measure: Measure, tables: Tables, look: Look) -> None:
+def draw(ax: Axes, measure: Measure, tables: Tables, look: Look) -> None:
+    """One measure of one model in its panel; nothing where the model has not been measured."""
     table = tables.get(measure.experiment)
     if table is not None:
         chosen = table if measure.intervention is None else table[table["intervention"] == measure.intervention]

@@ -59,10 +59,11 @@ class Look:
     label: str | None = None
     dashes: str = "-"
     is_control: bool = False
+    marker: str = "o"
 
     def of_line(self) -> dict[str, Any]:
         """The arguments of ``Axes.plot``."""
-        weight: dict[str, Any] = {"lw": 1, "zorder": 1} if self.is_control else {"marker": "o", "ms": 3.5}
+        weight: dict[str, Any] = {"lw": 1, "zorder": 1} if self.is_control else {"marker": self.marker, "ms": 3.5}
         return {"color": self.colour, "label": self.label, "ls": self.dashes, **weight}
 
 

@@ -1,60 +1,36 @@
-"""The paper's claims, each as one statistic with a rule, judged on given measures.
+"""Claims judged on given measures: each is one statistic with a rule.
 
-``reference/claims.yaml`` lists them. A statistic is computed in every joint bootstrap resample of the
-sequences. A claim *holds* if its rule is obeyed in at least 97.5 % of the resamples, *does not hold* if in
-at most 2.5 %, and is *undecided* between, or where the model cannot speak to it.
+``reference/claims.yaml`` lists them. A statistic is computed in every joint bootstrap resample of the documents, or of
+the neurons. A claim *holds* if its rule is obeyed in at least 97.5 % of the resamples, *does not hold* if in at most
+2.5 %, and else is *undecided*, which is of three kinds: the model cannot speak to it, the draws of untrained twins
+disagree with one another, or the interval straddles the rule's bound. A rule asks for an effect of some size, never
+for its sign alone.
 """
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from helpers import files, lesion, paths
+from helpers import lesion
 from helpers.judging.evidence import BESIDE, STATISTICS, lead_over_commonest
 from helpers.judging.measures import Measures
+from helpers.judging.wordings import Claim
 from helpers.stats import UNKNOWN, Resampled, pool
 
 HOLDS, DOES_NOT_HOLD, UNDECIDED = "holds", "does not hold", "undecided"
 VERDICTS = (HOLDS, DOES_NOT_HOLD, UNDECIDED)
+CANNOT_SPEAK, TWINS_DISAGREE, STRADDLES = "cannot speak", "twins disagree", "straddles the bound"
+KINDS = (CANNOT_SPEAK, TWINS_DISAGREE, STRADDLES)  # of undecided
 CERTAIN = 0.975
 FEWEST_NEURONS, FEWEST_MODELS = 20, 3
-COUNTED = {"prediction neurons": ["n_prediction"], "neurons": ["n_prediction", "n_suppression"]}
-RULES = {"at least": operator.ge, "above": operator.gt, "below": operator.lt, "at most": operator.le}
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One claim of the paper, as ``reference/claims.yaml`` words it."""
-
-    name: str
-    claim: str
-    experiment: str
-    stage: str
-    source: str  # where the paper says so (version, section, figure), or that it is ours
-    statistic: str
-    rule: str
-    arguments: Mapping[str, Any] | None = None
-    paper: str = ""
-    needs: str = ""
-    open: bool = False  # the paper reports it for some models and not for others
-    beyond: float | None = None  # the highest value in the paper: more is said, and is no failure
-    beside: str = ""  # another statistic to read this one with
-
-    def is_true(self, values: np.ndarray) -> np.ndarray:
-        """Where the rule is obeyed."""
-        word, _, bound = self.rule.rpartition(" ")
-        return RULES[word](values, float(bound))
-
-
-def read() -> list[Claim]:
-    """The claims in the order of ``reference/claims.yaml``."""
-    content = yaml.safe_load(files.reading(paths.REFERENCE / "claims.yaml").read_text(encoding="utf8"))
-    return [Claim(name, **fields) for name, fields in content.items()]
+PREDICTION, SUPPRESSION = "n_prediction", "n_suppression"
+COUNTED = {
+    "prediction neurons": [PREDICTION],
+    "suppression neurons": [SUPPRESSION],
+    "neurons": [PREDICTION, SUPPRESSION],
+}
 
 
 def evaluate(
@@ -81,25 +57,35 @@ def evaluate_across(chosen: Sequence[Claim], lesions: Sequence[Sequence[Measures
     return pd.DataFrame(rows)
 
 
-def judge(claim: Claim, values: Resampled, reason: str = "") -> dict[str, Any]:
+def judge(claim: Claim, values: Resampled, reason: str = "", each: Sequence[Resampled] = ()) -> dict[str, Any]:
     """A claim and what ``decide`` says of it, with a ``remark`` to read the verdict with."""
     columns = {"claim": claim.name, "wording": claim.claim, "stage": claim.stage, "source": claim.source}
     columns |= {"rule": claim.rule, "paper": claim.paper}
-    return columns | decide(values, claim.is_true, reason) | {"remark": ""}
+    return columns | decide(values, claim.is_true, reason, each) | {"remark": ""}
 
 
-def decide(values: Resampled, is_true: Callable[[np.ndarray], np.ndarray], reason: str = "") -> dict[str, Any]:
+def decide(
+    values: Resampled,
+    is_true: Callable[[np.ndarray], np.ndarray],
+    reason: str = "",
+    each: Sequence[Resampled] = (),
+) -> dict[str, Any]:
     """Is it true of a statistic? The ``statistic`` with its 95 % interval, ``share_true`` of the resamples, the
-    ``verdict``, and the ``reason`` where that is undecided. A ``reason`` given forbids any other verdict."""
+    ``verdict``, and, where that is undecided, its ``kind`` and the ``reason``. A ``reason`` given forbids any other
+    verdict. ``each`` are the draws of an untrained twin of which ``values`` is the pool."""
     if not reason and not values.is_finite:
         reason = "the statistic is not defined for this model"
     share = float("nan") if reason else values.share(is_true)
     low, high = UNKNOWN.interval() if reason else values.interval()
-    verdict = verdict_of(share)
-    if verdict == UNDECIDED and not reason:
-        reason = f"true in {share:.0%} of the resamples"
+    verdict, kind = verdict_of(share), ""
+    if verdict == UNDECIDED:
+        kind = CANNOT_SPEAK if reason else STRADDLES
+        alone = [] if reason else [verdict_of(draw.share(is_true)) for draw in each]
+        if {HOLDS, DOES_NOT_HOLD} <= set(alone):
+            kind, reason = TWINS_DISAGREE, f"holds for {alone.count(HOLDS)} of {len(alone)} draws of untrained weights"
     statistic = {"statistic": float(values.estimate), "statistic_low": float(low), "statistic_high": float(high)}
-    return statistic | {"share_true": share, "verdict": verdict, "reason": reason}
+    reason = reason or (f"true in {share:.0%} of the resamples" if kind else "")
+    return statistic | {"share_true": share, "verdict": verdict, "kind": kind, "reason": reason}
 
 
 def verdict_of(share: float) -> str:
@@ -108,13 +94,15 @@ def verdict_of(share: float) -> str:
 
 
 def _judge_on(claim: Claim, measured: Mapping[str, Sequence[Measures]], counts: pd.DataFrame | None) -> dict[str, Any]:
-    each = measured[claim.experiment]
-    if not each:
-        return judge(claim, UNKNOWN, f"{claim.experiment} has not been run")
+    needed = [claim.experiment] + ([claim.also] if claim.also else [])
+    for experiment in needed:
+        if not measured[experiment]:
+            return judge(claim, UNKNOWN, f"{experiment} has not been run")
     given = dict(claim.arguments or {}) | ({"published": counts} if claim.needs == "published" else {})
-    values = pool([STATISTICS[claim.statistic](measures, **given) for measures in each])
-    beside = pool([BESIDE[claim.beside](measures, **given) for measures in each]) if claim.beside else None
-    judged = judge(claim, values, _cannot_speak(claim, measured))
+    draws = list(zip(*(measured[experiment] for experiment in needed), strict=True))
+    each = [STATISTICS[claim.statistic](*measures, **given) for measures in draws]
+    beside = pool([BESIDE[claim.beside](*measures, **given) for measures in draws]) if claim.beside else None
+    judged = judge(claim, pool(each), _cannot_speak(claim, measured), each)
     return judged | {"remark": _remark(claim, judged, beside)}
 
 
@@ -123,6 +111,8 @@ def _remark(claim: Claim, judged: Mapping[str, Any], beside: Resampled | None) -
     if judged["verdict"] == UNDECIDED:
         return ""
     parts = ["reported for some models and not for others"] if claim.open else []
+    if claim.is_too_small(judged["statistic"]):
+        parts.append("the right way, but too little to count")
     if claim.beyond is not None and judged["statistic"] > claim.beyond:
         parts.append("above the paper's range")
     if beside is not None:
@@ -138,7 +128,7 @@ def _cannot_speak(claim: Claim, measured: Mapping[str, Sequence[Measures]]) -> s
         if not _predicts(measured[lesion.SLUG]):
             return "the model predicts no better than always guessing the commonest token"
     if columns := COUNTED.get(claim.needs):
-        counted = {column: measured[claim.experiment][0].rows[column].sum() for column in columns}
+        counted = {column: min(each.rows[column].sum() for each in measured[claim.experiment]) for column in columns}
         few = [f"{number:g} {column[2:]}" for column, number in counted.items() if number < FEWEST_NEURONS]
         if few:
             return f"only {' and '.join(few)} neurons were counted, fewer than {FEWEST_NEURONS}"

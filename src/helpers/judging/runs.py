@@ -7,7 +7,7 @@ import pandas as pd
 from helpers import attention, lens, lesion, neurons, norms, paths, tables
 from helpers.engine import sources
 from helpers.errors import InputError
-from helpers.judging.measures import Measures
+from helpers.judging.measures import Measures, NeuronCounts
 
 EXPERIMENTS = (lesion, attention, lens, neurons, norms)
 SLUGS = tuple(experiment.SLUG for experiment in EXPERIMENTS)
@@ -17,7 +17,10 @@ ACROSS = "_all"  # the folder of what is made from several models
 def measures(model: str, experiments: Iterable[str] = SLUGS, seed: int = 0) -> dict[str, list[Measures]]:
     """The measures of each experiment, one set per seed of an untrained twin; none of what has not been run."""
     loaded = {experiment: _rows(model, experiment) for experiment in experiments}
-    return {experiment: [Measures(part, seed) for part in _by_seed(rows)] for experiment, rows in loaded.items()}
+    return {
+        experiment: [(NeuronCounts if experiment == neurons.SLUG else Measures)(part, seed) for part in _by_seed(rows)]
+        for experiment, rows in loaded.items()
+    }
 
 
 def require(model: str, experiments: Iterable[str] = SLUGS, seed: int = 0) -> dict[str, list[Measures]]:
@@ -42,15 +45,19 @@ def tables_of(model: str) -> dict[str, pd.DataFrame]:
 
 
 def models_with_tables() -> list[str]:
-    """The trained models in the results folder of which all five experiments have been run."""
+    """The trained models in the results folder of which all five experiments have been run.
+
+    A checkpoint from within a training (``base@revision``) is not a model of its own beside its ``base``.
+    """
     folders = sorted(path for path in (paths.output() / "results").glob("*") if path.is_dir())
     trained = [path.name for path in folders if sources.UNTRAINED not in path.name and path.name != ACROSS]
-    return [name for name in trained if len(tables_of(name)) == len(SLUGS)]
+    complete = [name for name in trained if len(tables_of(name)) == len(SLUGS)]
+    return [name for name in complete if "@" not in name or name.split("@")[0] not in complete]
 
 
 def _rows(model: str, experiment: str) -> pd.DataFrame | None:
-    """One row per sequence and layer (and intervention); of neurons, which come from weights, one per layer."""
-    return tables.load(experiment, model) if experiment == neurons.SLUG else tables.load_details(experiment, model)
+    """One row per sequence and layer (and intervention), or per neuron of every layer."""
+    return tables.load_details(experiment, model, "neurons" if experiment == neurons.SLUG else "sequences")
 
 
 def _by_seed(rows: pd.DataFrame | None) -> list[pd.DataFrame]:

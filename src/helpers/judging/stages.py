@@ -1,27 +1,31 @@
 """Where the stages might begin and end (paper, four stages of inference): one curve, one step, per boundary.
 
-The paper draws no exact boundaries. This is a simple rule, stated so that it can be criticised: each
-boundary is where one measure steps from one level to another, the split that leaves the least absolute
-deviation from the medians of its two sides. It counts only if the step goes the way the paper says, and
-by at least a quarter of the higher level, in 97.5 % of the bootstrap resamples; and if there is anything
-to measure (``least``). A fall is looked for behind the curve's peak. Boundaries are reported where they
-are found, in order or not.
-"""
+The paper draws no exact boundaries, and its stages overlap. This is a simple rule, stated to be criticised:
+a boundary is where one measure of the layers past the first steps from one level to another. A step counts only if
+
+- its later level is higher (or lower), as the paper says, by a quarter of the higher level;
+- two levels leave at most half the squares that the best smooth course leaves: a ramp is no step;
+- both in 97.5 % of the bootstrap resamples of the text;
+- and at most 5 % of random orders of the layers have as clear a step: a scatter of values is no step.
+
+The last asks whether layers might be exchanged; a curve that wanders is not ruled out by it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 
-from helpers import attention, lens, norms
+from helpers import attention, lens, lesion, norms
+from helpers.judging import steps
 from helpers.judging.claims import CERTAIN
 from helpers.judging.measures import Measures
 from helpers.stats import UNKNOWN, Resampled, pool
 
 SLUG = "stages_of_inference"
-CONTRAST = 0.25
+CONTRAST, CLEARLY, CHANCE = 0.25, 0.5, 0.05
+ORDERS = 2000
 
 
 @dataclass(frozen=True)
@@ -34,37 +38,50 @@ class Boundary:
     meaning: str
     rises: bool
     least: float = 0.0  # of the higher level, in the measure's unit
+    change: int = 0  # -1 or 1: not the measure itself, but what each layer takes away or adds, per unit of depth
+    intervention: str | None = None
 
     def curve(self, measures: Measures) -> Resampled:
-        """The measure of every layer; of the lens's KL, how much of it a layer takes away per unit of depth."""
-        curve = measures.curve(self.column)
-        if self.experiment == lens.SLUG:
-            return curve.map(lambda kl: -np.diff(kl, axis=1) * (kl.shape[1] - 1))
-        return curve if self.rises else curve.map(_from_peak)
+        """The measure of every layer past the first."""
+        curve = measures.curve(self.column, self.intervention)
+        if self.change:
+            curve = curve.map(lambda rows: self.change * np.diff(rows, axis=1) * (rows.shape[1] - 1))
+        return curve.map(lambda layers: layers[:, 1:])
 
-    def layers(self, curves: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample"]:
-        """The first layer of the later stage; not a number where no step counts."""
-        where, before, after = step(curves, self.rises)
-        higher, difference = np.maximum(before, after), abs(after - before)
-        counts = (where > 0) & (higher >= self.least) & (difference >= CONTRAST * higher) & (difference > 0)
-        return np.where(counts, where, np.nan)
+    def passes(self, curves: Float[np.ndarray, "resample layer"]) -> tuple[steps.Step, Bool[np.ndarray, "resample"]]:
+        """The best step of every curve, and whether it counts by itself, whatever other orders of layers show."""
+        step = steps.best(curves, self.rises)
+        higher, difference = np.maximum(step.before, step.after), abs(step.after - step.before)
+        is_large = (higher >= self.least) & (difference >= CONTRAST * higher) & (difference > 0)
+        return step, is_large & (1 - step.explained <= CLEARLY * (1 - step.explained_smoothly))
 
 
 BOUNDARIES = (
     Boundary("1 | 2", attention.SLUG, "attention_share_no_bos", "attention to the previous five tokens falls", False),
-    Boundary("2 | 3", lens.SLUG, "kl_nats", "each layer takes away more of the lens's KL", True, least=1.0),
+    Boundary("2 | 3", lens.SLUG, "kl_nats", "each layer takes away more of the lens's KL", True, least=1.0, change=-1),
     Boundary("3 | 4", norms.SLUG, "mlp_to_residual", "MLPs write more, as a share of the residual stream", True),
+)
+ALTERNATIVES = (
+    Boundary("1 | 2", attention.SLUG, "attention_share", "attention to the previous five, BOS counted, falls", False),
+    Boundary("1 | 2", norms.SLUG, "attention_to_residual", "attention writes less, as a share of the stream", False),
+    Boundary("1 | 2", norms.SLUG, "attention_norm", "attention writes less", False),
+    Boundary("1 | 2", lesion.SLUG, "kl_nats", "a dropped layer costs less", False, intervention="drop"),
+    Boundary("2 | 3", lens.SLUG, "entropy_bits", "each layer takes away more entropy", True, least=1.0, change=-1),
+    Boundary("2 | 3", lens.SLUG, "top1_agreement", "each layer settles more first guesses", True, least=0.1, change=1),
+    Boundary("3 | 4", norms.SLUG, "mlp_norm", "MLPs write more", True),
+    Boundary("3 | 4", lens.SLUG, "entropy_bits", "each layer takes away less entropy", False, least=1.0, change=-1),
+    Boundary("3 | 4", lesion.SLUG, "kl_nats", "a dropped layer costs more", True, intervention="drop"),
 )
 MEASURED = tuple(boundary.experiment for boundary in BOUNDARIES)
 
 
-def propose(measured: Mapping[str, Sequence[Measures]]) -> pd.DataFrame:
+def propose(measured: Mapping[str, Sequence[Measures]], wanted: Sequence[Boundary] = BOUNDARIES) -> pd.DataFrame:
     """The boundaries of one model, one row each, on its measures by experiment: those that are ``MEASURED``.
 
-    ``layer`` is the first layer of the later stage (empty where there is no boundary), with a 95 %
-    interval; ``share_found`` the resamples that show the step.
-    """
-    return pd.DataFrame([_row(boundary, measured[boundary.experiment]) for boundary in BOUNDARIES])
+    ``layer`` is the first layer of the later stage (empty where there is no boundary), with a 95 % interval;
+    ``share_found`` the resamples in which the step counts. Of random orders of the layers, ``shuffled_found`` have a
+    step that counts by itself, and ``shuffled_as_clear`` one that explains as much as this one."""
+    return pd.DataFrame([_row(boundary, _curve(boundary, measured)) for boundary in wanted])
 
 
 def order(boundaries: pd.DataFrame) -> str:
@@ -75,50 +92,59 @@ def order(boundaries: pd.DataFrame) -> str:
     return "in order" if layers.is_monotonic_increasing else "out of order"
 
 
-def step(
-    curve: Float[np.ndarray, "resample layer"], rises: bool
-) -> tuple[Int[np.ndarray, "resample"], Float[np.ndarray, "resample"], Float[np.ndarray, "resample"]]:
-    """The best split of every curve in two levels, the second higher (or lower): first layer after it, both levels.
-
-    The split leaves the least sum of absolute deviations from the medians of its sides, among those that
-    step the right way; where none does, the levels are equal.
-    """
-    n_resamples, n_layers = curve.shape
-    best, where = np.full(n_resamples, np.inf), np.zeros(n_resamples, dtype=int)
-    before, after = (np.median(curve, axis=1) for _ in range(2))
-    for split in range(1, n_layers):
-        sides = curve[:, :split], curve[:, split:]
-        left, right = (np.median(side, axis=1) for side in sides)
-        cost = sum(abs(side - level[:, None]).sum(1) for side, level in zip(sides, (left, right), strict=True))
-        better = (cost < best) & ((right > left) if rises else (right < left))
-        best, where = np.where(better, cost, best), np.where(better, split, where)
-        before, after = np.where(better, left, before), np.where(better, right, after)
-    return where, before, after
+def shuffled_in_order(measured: Mapping[str, Sequence[Measures]]) -> dict[str, float]:
+    """In what share of random orders of the layers, the same for all curves, all boundaries are found and in order."""
+    by_itself, whole, where = [], [], []
+    for boundary in BOUNDARIES:
+        curve = _curve(boundary, measured).estimate
+        step, counts = boundary.passes(curve[_orders(len(curve))])
+        by_itself.append(counts)
+        whole.append(counts & (_share_as_clear(step.explained, step.explained) <= CHANCE))
+        where.append(step.where)
+    in_order = (np.diff(where, axis=0) >= 0).all(0)
+    rules = {"by_itself": by_itself, "whole_rule": whole}
+    return {rule: float(np.mean(np.all(counts, axis=0) & in_order)) for rule, counts in rules.items()}
 
 
-def _from_peak(curve: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample layer"]:
-    """The curve with every layer before its peak raised to the peak: a fall is looked for behind it, and judged
-    against it."""
-    before = np.arange(curve.shape[1]) < curve.argmax(1)[:, None]
-    return np.where(before, curve.max(1, keepdims=True), curve)
+def _curve(boundary: Boundary, measured: Mapping[str, Sequence[Measures]]) -> Resampled:
+    return pool([boundary.curve(each) for each in measured[boundary.experiment]])
 
 
-def _row(boundary: Boundary, measures: Sequence[Measures]) -> dict[str, object]:
-    curve = pool([boundary.curve(each) for each in measures])
-    layer = curve.map(boundary.layers)
+def _row(boundary: Boundary, curve: Resampled) -> dict[str, object]:
+    def first_layer(curves: Float[np.ndarray, "resample layer"]) -> Float[np.ndarray, "resample"]:
+        found, counts = boundary.passes(curves)
+        return np.where(counts, found.where + 1.0, np.nan)  # the model's first layer counts too
+
+    step, (counts,) = boundary.passes(curve.estimate[None])
+    shuffled, shuffled_counts = boundary.passes(curve.estimate[_orders(len(curve.estimate))])
+    (as_clear,) = _share_as_clear(step.explained, shuffled.explained)
+    layer = curve.map(first_layer)
     share = layer.share(np.isfinite)
-    clear = share >= CERTAIN and bool(np.isfinite(layer.estimate))
-    low, high = (layer if clear else UNKNOWN).interval()
-    _, (before,), (after,) = step(curve.estimate[None], boundary.rises)
+    found = bool(counts) and share >= CERTAIN and as_clear <= CHANCE
+    low, high = (layer if found else UNKNOWN).interval()
     return {
         "between": boundary.between,
         "measure": boundary.column,
         "meaning": boundary.meaning,
-        "layer": int(layer.estimate) if clear else np.nan,
+        "layer": int(layer.estimate) if found else np.nan,
         "layer_low": float(low),
         "layer_high": float(high),
-        "depth": (float(layer.estimate) - 0.5) / max(1, len(curve.estimate) - 1) if clear else np.nan,
-        "level_before": before,
-        "level_after": after,
+        "depth": (float(layer.estimate) - 0.5) / len(curve.estimate) if found else np.nan,
+        "level_before": step.before[0],
+        "level_after": step.after[0],
+        "explained": step.explained[0],
+        "explained_smoothly": step.explained_smoothly[0],
         "share_found": share,
+        "shuffled_found": float(shuffled_counts.mean()),
+        "shuffled_as_clear": as_clear,
     }
+
+
+def _orders(n_layers: int) -> np.ndarray:
+    """Random orders of the layers, one a row; always the same ones."""
+    return np.random.default_rng(0).permuted(np.tile(np.arange(n_layers), (ORDERS, 1)), axis=1)
+
+
+def _share_as_clear(explained: np.ndarray, shuffled: np.ndarray) -> np.ndarray:
+    """The share of random orders whose best step explains as much as each of these, to rounding."""
+    return 1 - np.searchsorted(np.sort(shuffled), explained - steps.ROUNDING) / len(shuffled)

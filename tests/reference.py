@@ -6,6 +6,7 @@ weights. ``position`` t predicts token t + 1; the measures of predictions use t 
 """
 
 import math
+from collections import Counter
 from contextlib import contextmanager
 
 import pandas as pd
@@ -141,6 +142,8 @@ def layer_lesion(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
 
 def logit_lens(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
     rows = []
+    counts = Counter(int(sequence[t + 1]) for sequence in tokens for t in predicting(sequence))
+    commonest = {token for _, token in sorted((-count, token) for token, count in counts.items())[:10]}
     for number, sequence in enumerate(tokens):
         residuals = raw.residuals(sequence)
         final = raw.log_probabilities(sequence)
@@ -163,6 +166,7 @@ def logit_lens(raw: RawModel, tokens: Tensor) -> pd.DataFrame:
                         "entropy_bits": entropy(guess[t]),
                         "top1_probability": float(guess[t].max().exp()),
                         "top1_agreement": float(guess[t].argmax() == final[t].argmax()),
+                        "top1_commonest": float(int(guess[t].argmax()) in commonest),
                         "accuracy": float(right[-1]),
                         "right_to_wrong": math.nan if before is None else float(before[t - 1] and not right[-1]),
                         "wrong_to_right": math.nan if before is None else float(right[-1] and not before[t - 1]),

@@ -21,7 +21,7 @@ from test_figures_what_shapes_the_curves import replaced as replaced_outputs
 import helpers
 from helpers import figures, paths
 from helpers.figures import style
-from helpers.figures.stages_of_inference import PANELS
+from helpers.figures.stages_of_inference import MARKS, PANELS
 
 pytestmark = pytest.mark.usefixtures("drawing")
 MODULES = [module.name for module in pkgutil.iter_modules(figures.__path__)]
@@ -48,7 +48,7 @@ def committed(table: str, model: str = "pocket") -> pd.DataFrame:
 
 
 def verdicts() -> pd.DataFrame:
-    return pd.DataFrame({"pocket": ["holds", "undecided"], "other": ["does not hold", "holds"]}, index=["this", "that"])
+    return pd.DataFrame({"pocket": [*MARKS], "other": [*reversed(MARKS)]}, index=[f"claim {mark}" for mark in MARKS])
 
 
 def neurons() -> pd.DataFrame:
@@ -79,7 +79,13 @@ INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of
     "deleted_runs": lambda: both("residual_paths"),
     "detokenization": lambda: both("detokenization", "detokenization_words"),
     "exchanged_layers": lambda: (exchanged(),),
+    "feature_engineering": lambda: (
+        committed("feature_engineering"),
+        committed("feature_engineering_entropy"),
+        committed("feature_engineering", "pocket@untrained"),
+    ),
     "gathering_heads": lambda: (committed("detokenization_heads"),),
+    "joining": lambda: both("detokenization"),
     "last_layers": lambda: (repeats(), repeats(seed=1)),
     "last_layers_calibration": lambda: (calibrated(), calibrated(seed=1)),
     "last_layers_neurons": lambda: (silenced(),),
@@ -87,6 +93,8 @@ INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of
     "layer_similarity": lambda: both("residual_paths_cka"),
     "local_attention_distance": lambda: both("local_attention"),
     "logit_lens_flips": lambda: both("logit_lens"),
+    "logit_lens_tuned": lambda: (committed("logit_lens_tuned"),),
+    "merging_heads": lambda: (committed("detokenization_merging"), committed("detokenization_merging_heads")),
     "logit_lens_superseded": lambda: both("logit_lens"),
     "neuron_kurtosis": lambda: (neurons(), "pocket", 3.7, neurons()),
     "prediction_ensembling_ablation": lambda: (committed("prediction_ensembling_ablation"),),

@@ -188,6 +188,12 @@ def test_the_share_of_the_fall_that_is_left_is_read_between_rows():
     assert left[0] == pytest.approx((6 - 4) / (10 - 4)) and np.isnan(left[1])
 
 
+def test_an_entropy_that_has_passed_its_low_has_nothing_left_to_fall():
+    entropy = np.array([[9, 8, 2, 4, 6.0], [9, 8, 2, 4, 3.0]])
+    left = feature_verdicts.entropy_left(entropy, np.array([0.75, 0.75]))
+    assert left.tolist() == pytest.approx([0, (4 - 3) / (8 - 2)])
+
+
 def test_halves_are_those_of_words_chosen_by_hand():
     answers = feature_engineering.predict(senses_task([0.5, 1, 0.2]), with_shuffled=False)
     answers = answers[answers["probe"] == "logistic"]

@@ -198,3 +198,11 @@ def test_the_lens_stands_beside_the_neurons_in_a_panel_of_its_own():
     assert lines(neurons, grey=False) == [curve for column in PANELS[name][0] for curve in curves(table, column)]
     assert lines(beside, grey=False) == curves(lens, "kl_nats")
     assert len(figures.prediction_suppression_neurons(table).axes) == 1
+
+
+@pytest.mark.parametrize("beats, n_drawn", [(True, 2), (False, 0)])
+def test_what_is_left_of_accuracy_is_not_drawn_for_a_twin_that_predicts_nothing(beats, n_drawn):
+    known = {"accuracy_intact": 0.2 if beats else 0.05, "accuracy_commonest": 0.1}
+    figure = figures.layer_lesion(table_for("layer_lesion"), table_for("layer_lesion", seed=1).assign(**known))
+    drawn = [xs for xs, _ in lines(figure.axes[1], grey=True) if len(xs)]
+    assert len(drawn) == n_drawn

@@ -40,6 +40,7 @@ READERS = {  # which notebooks read a file of data/ or reference/, on a corpus o
         "stages_of_inference",
         "training_dynamics",
     },
+    "reference/paper_claims.yaml": {"stages_of_inference"},
     "reference/authors_curves.json": {
         "local_attention",
         "logit_lens",
@@ -286,7 +287,7 @@ def _to_run(capsys) -> list[str]:
 
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkpoint, text, finished, tmp_path):
-    only = ["--only", "local_attention,mlp_norm"]
+    only = ["--only", "local_attention,mlp_norm", "--jobs", "1"]
     command = [sys.executable, "-m", "helpers.pipeline", *again(checkpoint, text), *only, "--output", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     record = model_folder(tmp_path, checkpoint) / "run.json"
@@ -365,7 +366,7 @@ def test_notebooks_that_compare_models_are_up_to_date_after_one_call(checkpoint,
     paths.NOTEBOOKS.mkdir()
     _write_notebook(paths.NOTEBOOKS / "01_own.ipynb", WRITES.format(slug="own", content="model"))
     _write_notebook(paths.NOTEBOOKS / "02_across.ipynb", COMPARES + WRITES.format(slug="across", content="content"))
-    arguments, output = [*again(checkpoint, text), "--model", "pocket"], tmp_path / "out"
+    arguments, output = [*again(checkpoint, text), "--model", "pocket", "--jobs", "1"], tmp_path / "out"
     assert run(monkeypatch, output, *arguments) == 0
     across = output / "results" / "pocket" / "across.csv"
     assert across.read_text() == (model_folder(output, checkpoint) / "across.csv").read_text()
@@ -392,7 +393,7 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, 
         _write_notebook(paths.NOTEBOOKS / f"{name}.ipynb", source)
     status = run(monkeypatch, tmp_path / "out", *again(checkpoint, text))
     captured = capsys.readouterr()
-    errors = [line for line in captured.err.splitlines() if line.startswith("run_all.sh:")]
+    errors = sorted(line for line in captured.err.splitlines() if line.startswith("run_all.sh:"))
     assert status == 1
     assert "01_bad.ipynb" in errors[0] and "cell 3" in errors[0] and "ValueError: the moon is down" in errors[0]
     assert "02_idle.ipynb" in errors[1] and "without writing" in errors[1]

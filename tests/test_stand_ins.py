@@ -166,10 +166,14 @@ def test_halves_share_no_document():
     assert tested.tolist() == [5, 6, 7]
 
 
-@pytest.mark.parametrize("documents", [[[-1, 0, 0]], [[-1, 0, 0], [-1, 0, 0]]])
-def test_one_document_cannot_be_halved(documents):
-    with pytest.raises(InputError, match="more text"):
-        stand_ins.halves(torch.tensor(documents))
+def test_a_text_in_one_document_is_halved_by_sequences():
+    fitted, tested = stand_ins.halves(torch.tensor([[-1, 0, 0]] * 5))
+    assert (fitted.tolist(), tested.tolist()) == ([0, 1], [2, 3, 4])
+
+
+def test_one_sequence_cannot_be_halved():
+    with pytest.raises(InputError, match="give more --tokens"):
+        stand_ins.halves(torch.tensor([[-1, 0, 0]]))
 
 
 def planted(last: float, others: float, n_layers: int = 6) -> pd.DataFrame:

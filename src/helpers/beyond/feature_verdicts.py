@@ -69,12 +69,14 @@ def order(predictions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
 
 
 def entropy_left(entropy: Float[np.ndarray, "n row"], depth: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-    """What share of the entropy's fall is still to come at a depth, between the two nearest rows; row 0 left out."""
+    """How far the entropy still falls behind a depth, between the two nearest rows, as a share of its range; row 0
+    left out. A low that lies before the depth is not to come any more."""
     last = entropy.shape[1] - 1
     places = np.arange(last + 1) / last
     here = np.array([np.interp(at, places, rows) for at, rows in zip(depth, entropy, strict=True)])
+    ahead = np.where(places >= depth[:, None], entropy, here[:, None]).min(1)
     low, high = entropy[:, 1:].min(1), entropy[:, 1:].max(1)
-    return divide(here - low, high - low)
+    return divide(here - np.minimum(here, ahead), high - low)
 
 
 def _of(predictions: pd.DataFrame, task: str, probe: str) -> pd.DataFrame:

@@ -54,16 +54,17 @@ class StandIn:
 
 
 def halves(documents: Int[Tensor, "sequence pos"]) -> tuple[Int[Tensor, "fitted"], Int[Tensor, "tested"]]:
-    """The first half of the sequences, and those of the second that share no document with it.
+    """The first half of the sequences, and those of the second that share no document with it; of a text in one
+    document all of the second half.
 
-    ``documents`` as ``corpus.documents_of`` gives them. Raises ``InputError`` where nothing is left to test on.
+    ``documents`` as ``corpus.documents_of`` gives them. Raises ``InputError`` for a single sequence.
     """
     middle, without_bos = len(documents) // 2, documents[:, 1:].contiguous()
     apart = torch.tensor([not torch.isin(row, without_bos[:middle]).any() for row in without_bos[middle:]])
-    tested = middle + apart.nonzero().flatten()
-    if middle == 0 or len(tested) == 0:
-        raise InputError("no two sequences without a document in common: give more text or a smaller --context")
-    return torch.arange(middle), tested
+    if middle == 0:
+        raise InputError("one sequence cannot be halved into text to fit on and to test on: give more --tokens")
+    tested = apart.nonzero().flatten() if apart.any() else torch.arange(len(apart))
+    return torch.arange(middle), middle + tested
 
 
 def fit(bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"]) -> list[StandIn]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import groupby
 from typing import Any
 
 from tqdm import tqdm
@@ -19,6 +20,8 @@ from helpers.command.parser import PROGRAM
 from helpers.errors import InputError
 from helpers.files import Ledger
 from helpers.text import documents
+
+READS_THE_LENS = "prediction_suppression_neurons"
 
 
 class _Here(Executor):
@@ -37,11 +40,11 @@ class _Here(Executor):
 def run_jobs(jobs: Sequence[Job], everything: bool, refresh: bool, at_a_time: int = 1) -> tuple[list[Job], list[Job]]:
     """Run what is not up to date when its turn comes; which jobs ran, and which failed, each explained in one line.
 
-    The experiments of the paper come first, on all models: the other notebooks read their tables, and none of
-    each other's. Within both groups ``at_a_time`` notebooks run side by side, with the processors divided.
+    Notebooks that read tables of others come after these, on all models: see ``_group``. Within a group
+    ``at_a_time`` notebooks run side by side, with the processors divided.
     """
     in_order = sorted(jobs, key=lambda job: job.notebook.name)
-    groups = [[job for job in in_order if (job.slug in MEASURED) == measures] for measures in (True, False)]
+    groups = [list(group) for _, group in groupby(sorted(in_order, key=_group), _group)]
     ran, failures = [], []
     with tqdm(total=len(jobs), unit="notebook", leave=False) as bar, _executor(at_a_time) as executor:
         for group in groups:
@@ -91,6 +94,11 @@ def print_summary(jobs: Sequence[Job], ran: Sequence[Job]) -> None:
         rows.append((job.title, seconds, str(paths.figures(job.model) / f"{job.slug}.png")))
     for title, seconds, figure in rows:
         print(f"{title:<{max(len(row[0]) for row in rows)}}  {seconds:>10}  {figure}")
+
+
+def _group(job: Job) -> int:
+    """Three groups: experiments on text, the neurons (drawn beside the lens's KL), and what reads their tables."""
+    return 2 if job.slug not in MEASURED else int(job.slug == READS_THE_LENS)
 
 
 def _executor(at_a_time: int) -> Executor:

@@ -48,6 +48,14 @@ def _only(table: pd.DataFrame, intervention: str) -> pd.DataFrame:
 
 
 def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The table if its intervals say anything, else nothing: a ratio of two chance accuracies can be anywhere."""
+    """The table if its values say anything, else nothing: a ratio of two chance accuracies can be anywhere."""
     width = table[f"{column}_high"] - table[f"{column}_low"]
-    return table if (width < 1).all() else table.iloc[:0]
+    by_chance = column == "accuracy_ratio" and _never_beats_the_commonest(table)
+    return table if (width < 1).all() and not by_chance else table.iloc[:0]
+
+
+def _never_beats_the_commonest(table: pd.DataFrame) -> bool:
+    """Whether the intact model is right no more often than always guessing the commonest token."""
+    if not {"accuracy_intact", "accuracy_commonest"} <= set(table):
+        return False
+    return bool((table["accuracy_intact"] <= table["accuracy_commonest"]).all())

@@ -41,6 +41,9 @@ def test_every_panel_shows_its_column_and_every_boundary_found():
         upright = [line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1]
         assert upright == pytest.approx([0.1, 0.5])
         assert len(ax.patches) == 2
+    assert "2 of 3 boundaries" in figure.get_suptitle()
+    none = figures.stages_of_inference(own, boundaries_at(np.nan, np.nan, np.nan))
+    assert "no boundary" in none.get_suptitle()
 
 
 def test_the_twin_is_grey_in_every_panel():

@@ -203,3 +203,10 @@ def test_a_function_is_found_under_the_name_it_shares_with_its_module(module, mo
     assert package is not figures
     assert all(inspect.isfunction(getattr(package, name)) for name in FUNCTIONS)
     assert all(inspect.isfunction(getattr(package, name)) for name in MODULES if name != "style")
+
+
+@pytest.mark.parametrize("n_panels, n_rows", [(1, 1), (4, 1), (5, 2), (6, 2)])
+def test_more_panels_than_can_be_read_in_a_row_take_two(n_panels, n_rows):
+    figure, axes = style.panels(n_panels, table_for("mlp_norm"), "title")
+    assert figure.axes == axes and len(axes) == n_panels
+    assert len({ax.get_subplotspec().rowspan.start for ax in axes}) == n_rows

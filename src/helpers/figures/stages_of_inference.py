@@ -50,9 +50,10 @@ Tables = Mapping[str, pd.DataFrame]
 
 @styled
 def stages_of_inference(tables: Tables, boundaries: pd.DataFrame, control: Tables | None = None) -> Figure:
-    """All measures of one model; dashed lines are the proposed boundaries, with their intervals."""
-    model = boundaries["model"].iloc[0]
-    figure, axes = page(f"{model}: every measure against depth, with the proposed boundaries between stages")
+    """All measures of one model; dashed lines are the boundaries found between stages, with their intervals."""
+    model, n_found = boundaries["model"].iloc[0], boundaries["depth"].notna().sum()
+    found = f"{n_found} of 3 boundaries" if n_found else "no boundary"
+    figure, axes = page(f"{model}: every measure against depth; {found} between stages found")
     for ax, measure in zip(axes, PANELS, strict=True):
         if control is not None:
             draw(ax, measure, control, untrained())

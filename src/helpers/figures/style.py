@@ -5,6 +5,7 @@ untrained twin: the same architecture with fresh weights. The style holds while 
 the reader's own settings are neither used nor changed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ Series = tuple[Axes, str, Colour, str]  # where it is drawn, column, colour, lab
 BLUE, ORANGE, GREEN, RED, PURPLE = sns.color_palette("colorblind")[:5]
 GREY = "0.55"
 PANEL = (4.4, 3.6)
+WIDEST = 4  # panels in one row
 STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -93,11 +95,15 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 def panels(n_panels: int, table: pd.DataFrame, title: str) -> tuple[Figure, list[Axes]]:
-    """A titled row of empty axes."""
-    width = PANEL[0] * n_panels + (1.4 if n_panels == 1 else 0)
-    figure, axes = plt.subplots(1, n_panels, figsize=(width, PANEL[1]), squeeze=False)
+    """A titled row of empty axes, or two rows where one would be too wide to read."""
+    n_columns = n_panels if n_panels <= WIDEST else math.ceil(n_panels / 2)
+    n_rows = math.ceil(n_panels / n_columns)
+    size = PANEL[0] * n_columns + (1.4 if n_panels == 1 else 0), PANEL[1] * n_rows
+    figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False)
     figure.suptitle(f"{table['model'].iloc[0]}: {title}")
-    return figure, list(axes[0])
+    for unused in axes.flat[n_panels:]:
+        unused.remove()
+    return figure, list(axes.flat[:n_panels])
 
 
 def curve(ax: Axes, table: pd.DataFrame, column: str, look: Look) -> Axes:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from helpers import paths
-from helpers.command import options
+from helpers.command import exit_status, options
 from helpers.command.options import Options
 from helpers.command.parser import PROGRAM
 from helpers.engine import sources
@@ -18,17 +18,7 @@ from helpers.errors import InputError
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0 only if every figure was made."""
-    try:
-        return run(options.read(arguments))
-    except InputError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{PROGRAM}: {error.filename or 'output'}: {error.strerror or error}; check --output", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+    return exit_status.of(lambda: run(options.read(arguments)), PROGRAM, "; the same command goes on from here")
 
 
 def run(chosen: Options) -> int:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from helpers import paths
 from helpers.beyond import benchmarks, orders
+from helpers.command import exit_status
 from helpers.command.parser import DTYPES
 from helpers.errors import InputError
 
@@ -32,25 +33,19 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0 only if every table was written."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        chosen = _parser().parse_args(arguments)
-        _check(chosen)
-        if chosen.output:
-            os.environ[paths.OUTPUT_VARIABLE] = str(chosen.output.expanduser().resolve())
-        from helpers.beyond import harness  # takes seconds to load: only after the options are good
+    return exit_status.of(lambda: _run(arguments), PROGRAM, ", nothing written for this model")
 
-        tasks = harness.load_tasks(_names(chosen.tasks), chosen.include_path)
-        for model in dict.fromkeys(chosen.model or ["pocket"]):
-            print(measure(model, tasks, chosen))
-    except InputError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"{PROGRAM}: {error.filename or 'output'}: {error.strerror or error}; check --output", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted, nothing written for this model", file=sys.stderr)
-        return 130
+
+def _run(arguments: Sequence[str] | None) -> int:
+    chosen = _parser().parse_args(arguments)
+    _check(chosen)
+    if chosen.output:
+        os.environ[paths.OUTPUT_VARIABLE] = str(chosen.output.expanduser().resolve())
+    from helpers.beyond import harness  # takes seconds to load: only after the options are good
+
+    tasks = harness.load_tasks(_names(chosen.tasks), chosen.include_path)
+    for model in dict.fromkeys(chosen.model or ["pocket"]):
+        print(measure(model, tasks, chosen))
     return 0
 
 

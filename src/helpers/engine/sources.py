@@ -3,7 +3,6 @@
 Only what is needed is downloaded, and never a pickle. A revision of a local folder is a sub-folder.
 """
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from huggingface_hub.errors import (
 
 from helpers import paths
 from helpers.errors import InputError, reason
+from helpers.files import sha256
 
 ALIASES = {
     "gpt2": "openai-community/gpt2",
@@ -58,7 +58,7 @@ class Source:
     def file_hashes(self) -> dict[str, str]:
         """sha256 of the files the model is made of, by name; an untrained twin has no weights of its own."""
         files = sorted(path for pattern in _needed(self.untrained) for path in self.folder.glob(pattern))
-        return {path.name: _sha256(path) for path in files}
+        return {path.name: sha256(path) for path in files}
 
 
 def find(name: str) -> Source:
@@ -137,8 +137,3 @@ def _check_files(source: Source) -> None:
 def _needed(untrained: bool) -> list[str]:
     """Patterns of the files a model is made of; an untrained twin has no weights of its own."""
     return DESCRIPTION if untrained else [*DESCRIPTION, WEIGHTS]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

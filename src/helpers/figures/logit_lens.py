@@ -1,6 +1,9 @@
 """The figures of the logit lens: distance to the final output, entropy, and how the best guess settles."""
 
+from collections.abc import Sequence
+
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers.figures.style import BLUE, GREEN, LENS_DEPTH, ORANGE, PURPLE, RED, curves, panels, published_curve, styled
@@ -14,9 +17,7 @@ def logit_lens(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figu
     figure, axes = panels(2, table, "logit lens")
     series = [(axes[0], "kl_nats", BLUE, "each row's own norm"), (axes[1], "entropy_bits", BLUE, "each row's own norm")]
     curves(series, table, control)
-    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
-        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
-        ax.legend()
+    _label(axes)
     return figure
 
 
@@ -30,9 +31,7 @@ def logit_lens_tuned(table: pd.DataFrame, control: pd.DataFrame | None = None) -
         for tuned, colour, label in (("", BLUE, "plain"), ("_tuned", GREEN, "tuned: a map per row"))
     ]
     curves(series, table, control)
-    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
-        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
-        ax.legend()
+    _label(axes)
     return figure
 
 
@@ -48,9 +47,7 @@ def logit_lens_superseded(
     ]
     curves(series, table, control)
     published_curve(axes[1], published, "entropy_bits_final_scale", "superseded lens")
-    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
-        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
-        ax.legend()
+    _label(axes)
     return figure
 
 
@@ -71,3 +68,10 @@ def logit_lens_flips(table: pd.DataFrame, control: pd.DataFrame | None = None) -
     for ax in axes:
         ax.legend()
     return figure
+
+
+def _label(axes: Sequence[Axes]) -> None:
+    """What the two panels show: KL, and entropy."""
+    for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
+        ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
+        ax.legend()

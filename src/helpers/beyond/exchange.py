@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, lesion, stats
-from helpers.beyond.joined_streams import carried_to_the_end
+from helpers import blocks
+from helpers.beyond import joined_streams
 from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
 from helpers.judging import claims
@@ -43,19 +43,12 @@ def sweep(
     unembedding = readout.Unembedding.of(bridge)
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
-        labels = readout.labels(batch)
         rows = streams.intact_streams(bridge, batch, inputs)
 
         def join(layer: int) -> list[Float[Tensor, "batch pos d_model"]]:
             return list(reordered(bridge, layer, rows, inputs)) if layer else []
 
-        intact = unembedding.reference(streams.final_hidden(bridge, rows[-1]), labels)
-        frames = []
-        for number, final in enumerate(carried_to_the_end(bridge, join, inputs)):
-            layer, order = divmod(number, len(ORDERS))
-            measures = lesion.compare(unembedding, intact, streams.final_hidden(bridge, final), labels)
-            frames.append(stats.rows(first, stats.means(measures), layer=layer, intervention=ORDERS[order]))
-        return frames
+        return joined_streams.compare(bridge, unembedding, first, batch, rows[-1], join, ORDERS, inputs)
 
     if bridge.cfg.n_layers < 2:
         return pd.DataFrame(columns=["sequence", "layer", "intervention", "kl_nats", "top1_agreement"])

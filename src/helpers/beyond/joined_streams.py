@@ -7,18 +7,47 @@ later block in one call.
 
 from collections.abc import Callable, Sequence
 
+import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks
-from helpers.engine.streams import advance
+from helpers import blocks, lesion, stats
+from helpers.engine import readout
+from helpers.engine.streams import advance, final_hidden
+
+Join = Callable[[int], Sequence[Float[Tensor, "batch pos d_model"]]]
+
+
+def compare(
+    bridge: TransformerBridge,
+    unembedding: readout.Unembedding,
+    first: int,
+    batch: Int[Tensor, "batch pos"],
+    final: Float[Tensor, "batch pos d_model"],
+    join: Join,
+    names: Sequence[str],
+    inputs: list[blocks.BlockInputs],
+) -> list[pd.DataFrame]:
+    """What each stream that joins comes to, beside the intact ``final`` stream: columns as in ``lesion.compare``.
+
+    Behind every layer that streams join at, one joins for each of ``names``, the ``intervention`` of its rows; the
+    first layer that they join at is their layer 0. ``first`` is the number of the batch's first sequence.
+    """
+    labels = readout.labels(batch)
+    intact = unembedding.reference(final_hidden(bridge, final), labels)
+    frames = []
+    for number, lesioned in enumerate(carried_to_the_end(bridge, join, inputs)):
+        layer, name = divmod(number, len(names))
+        measures = lesion.compare(unembedding, intact, final_hidden(bridge, lesioned), labels)
+        frames.append(stats.rows(first, stats.means(measures), layer=layer, intervention=names[name]))
+    return frames
 
 
 def carried_to_the_end(
     bridge: TransformerBridge,
-    join: Callable[[int], Sequence[Float[Tensor, "batch pos d_model"]]],
+    join: Join,
     inputs: list[blocks.BlockInputs],
 ) -> list[Float[Tensor, "batch pos d_model"]]:
     """Final residual streams, before the last norm, in the order of joining.

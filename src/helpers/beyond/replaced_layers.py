@@ -22,9 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from helpers import blocks, lesion, stats
-from helpers.beyond import similarity
-from helpers.beyond.joined_streams import carried_to_the_end
+from helpers import blocks
+from helpers.beyond import joined_streams, similarity
 from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
 from helpers.judging import claims, evidence
@@ -49,7 +48,6 @@ def sweep(
     n_layers = bridge.cfg.n_layers
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
-        labels = readout.labels(batch)
         rows = streams.intact_streams(bridge, batch, inputs)
         drawn = drawn_donors(first, batch.shape, tokens.shape, donors.shape[1], seed).to(device)
 
@@ -57,13 +55,7 @@ def sweep(
             found = replaced(rows[layer], rows[layer + 1], donors[layer], donors[layer][drawn])
             return [found[kind] for kind in KINDS]
 
-        intact = unembedding.reference(streams.final_hidden(bridge, rows[-1]), labels)
-        frames = []
-        for number, final in enumerate(carried_to_the_end(bridge, join, inputs)):
-            layer, kind = divmod(number, len(KINDS))
-            measures = lesion.compare(unembedding, intact, streams.final_hidden(bridge, final), labels)
-            frames.append(stats.rows(first, stats.means(measures), layer=layer, intervention=KINDS[kind]))
-        return frames
+        return joined_streams.compare(bridge, unembedding, first, batch, rows[-1], join, KINDS, inputs)
 
     return over_sequences(bridge, tokens, measure, batch_size, streams=(2 * len(KINDS) + 2) * n_layers)
 

@@ -235,6 +235,13 @@ def test_what_the_mlps_write_can_be_learned_anew(undisturbed, text, tmp_path):
     assert changed and all(".mlp.dense_4h_to_h." in name for name in changed)
 
 
+def test_a_run_that_learns_outputs_anew_is_not_continued_without(undisturbed, text, tmp_path, capsys):
+    options = [*TINY, "--start", undisturbed, "--steps", 1]
+    assert train(text, "--out", tmp_path, *options, "--fresh-mlp-outputs") == 0
+    assert train(text, "--out", tmp_path, *options) == 1
+    assert "another --fresh-mlp-outputs" in capsys.readouterr().err
+
+
 def test_a_start_of_another_shape_is_refused(undisturbed, text, tmp_path, capsys):
     assert train(text, "--out", tmp_path, *TINY, "--start", undisturbed, "--layers", 3) == 1
     message = capsys.readouterr().err

@@ -51,16 +51,8 @@ WEIGHT_DECAY = 0.1
 FINAL_RATE = 0.02  # share of the learning rate at which its linear fall ends
 # A run can only be continued with the same of these options.
 SHAPING_OPTIONS = ["tokenizer", "vocabulary", "layers", "width", "heads", "context", "batch", "steps"]
-SHAPING_OPTIONS += [
-    "activation",
-    "mlp_optimizer",
-    "start",
-    "learning_rate",
-    "warmup",
-    "decay_from",
-    "precision",
-    "seed",
-]
+SHAPING_OPTIONS += ["activation", "mlp_optimizer", "start", "fresh_mlp_outputs"]
+SHAPING_OPTIONS += ["learning_rate", "warmup", "decay_from", "precision", "seed"]
 
 
 class InputError(Exception):

@@ -2,6 +2,7 @@
 
 import os
 
+import nbformat
 import pytest
 
 from helpers.command import execution
@@ -12,7 +13,7 @@ def kernel_environment(monkeypatch, tmp_path):
     """Execute a notebook whose kernel only shows its environment."""
     seen = {}
 
-    def show(notebook, executed, parameters):
+    def show(notebook, executed, parameters, transport):
         seen.update(os.environ)
 
     monkeypatch.setattr(execution, "_run_kernel", show)
@@ -41,3 +42,12 @@ def test_afterwards_the_environment_is_what_it_was(kernel_environment):
 def test_the_hub_is_asked_only_where_the_text_comes_from_it(offline, kernel_environment, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     assert kernel_environment(offline).get("HF_HUB_OFFLINE") == ("1" if offline else None)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs Unix domain sockets")
+def test_a_kernel_takes_no_network_port_that_another_could_take_first(tmp_path):
+    source = "from ipykernel.connect import get_connection_info\nprint(get_connection_info(unpack=True)['transport'])"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / "kernel.ipynb")
+    execution.execute(tmp_path / "kernel.ipynb", tmp_path / "executed.ipynb", {}, offline=True)
+    assert nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells[0].outputs[0].text == "ipc\n"

@@ -11,6 +11,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from helpers import files, paths
 from helpers.errors import InputError, reason
@@ -43,7 +44,7 @@ def execute(
         variables |= {"HF_HUB_OFFLINE": "1"} if offline else {}
         variables |= {THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE, str(threads))} if threads else {}
         with _environment(variables):
-            _run_kernel(notebook, executed, parameters)
+            _run_kernel(notebook, executed, parameters, _transport(Path(folder)))
         return files.read_ledger(ledger)
 
 
@@ -59,7 +60,15 @@ def copy_clean(executed: Path, committed: Path) -> None:
     nbformat.write(notebook, committed)
 
 
-def _run_kernel(notebook: Path, executed: Path, parameters: dict[str, Any]) -> None:
+def _transport(folder: Path) -> Config:
+    """How to talk to the kernel: through sockets in ``folder``, where the system has them.
+
+    A network port is chosen before the kernel takes it, and of two kernels that start side by side one may lose it.
+    """
+    return Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "kernel")}} if os.name == "posix" else {})
+
+
+def _run_kernel(notebook: Path, executed: Path, parameters: dict[str, Any], transport: Config) -> None:
     executed.parent.mkdir(parents=True, exist_ok=True)
     running = executed.with_name(f".{executed.name}")
     try:
@@ -71,6 +80,7 @@ def _run_kernel(notebook: Path, executed: Path, parameters: dict[str, Any]) -> N
             cwd=str(paths.NOTEBOOKS),
             progress_bar=False,
             extra_arguments=["--log-level=50"],
+            config=transport,
         )
     except PapermillExecutionError as error:
         cause = (str(error.evalue).strip() or "no message").splitlines()[0]

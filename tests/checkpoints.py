@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
-LAYERS, WIDTH, CONTEXT, VOCABULARY = 4, 64, 128, 4096
+LAYERS, WIDTH, CONTEXT, VOCABULARY = 4, 64, 128, 1536
 PADDED = VOCABULARY + 64  # some models have more embedding rows than their tokenizer has ids
 TOKENIZER = Path(__file__).parents[1] / "models" / "pocket"
 GPT2 = dict(n_layer=LAYERS, n_embd=WIDTH, n_head=4, n_positions=CONTEXT, vocab_size=VOCABULARY)

@@ -338,13 +338,20 @@ def test_verdicts_of_several_models_stand_side_by_side():
     assert "same_neuron_counts" not in table.index
 
 
-def test_the_lines_for_a_terminal_put_firm_verdicts_first():
+def test_the_line_for_a_terminal_counts_the_verdicts_and_what_twins_say_of_them():
     plant("lens_entropy_falls", -1)
-    shown = scoreboard.lines("toy")
-    assert len(shown) == len(scoreboard.evaluate("toy"))
-    first = next(n for n, line in enumerate(shown) if "undecided, cannot speak:" in line)
-    assert any(f"holds: {ENTROPY_FALLS} (statistic -1" in line for line in shown[:first])
-    assert all("undecided, " in line for line in shown[first:])
+    scoreboard.save("toy")
+    number = pd.read_csv(paths.results("toy") / "claims.csv")["verdict"].value_counts()
+    assert number["holds"] > 0
+    alone = f"of {number.sum()} claims {number['holds']} hold, {number.get('does not hold', 0)} do not hold, "
+    assert scoreboard.summary(scoreboard.load("toy")) == f"{alone}{number['undecided']} are undecided"
+    plant("lens_entropy_falls", 1, "toy@untrained")
+    scoreboard.save("toy")
+    own, twin = (pd.read_csv(paths.results(name) / "claims.csv")["verdict"] for name in ("toy", "toy@untrained"))
+    denied, shared = (((own == "holds") & (twin == verdict)).sum() for verdict in ("does not hold", "holds"))
+    assert denied > 0
+    remark = f"hold (untrained twins deny {denied} of these and share {shared}), "
+    assert remark in scoreboard.summary(scoreboard.load("toy"))
 
 
 def test_every_claim_has_a_planted_case():
@@ -443,7 +450,7 @@ def test_the_useless_layer_is_chosen_on_other_sequences_than_it_is_judged_on():
     noise = generator.normal(size=(64, 30))
     rows = pd.DataFrame({"sequence": np.repeat(range(64), 30), "layer": np.tile(range(30), 64)})
     rows = rows.assign(loss_change_nats=noise.ravel(), intervention="drop")
-    honest = evidence.loss_change_of_most_useless_layer(Measures(rows))
+    honest = evidence.STATISTICS["loss_change_of_most_useless_layer"](Measures(rows))
     assert noise.mean(0).min() < -0.2
     assert abs(honest.estimate) < 0.4 and honest.share(lambda change: change < 0) < 0.975
 
@@ -690,10 +697,12 @@ def test_the_steepest_fall_and_rise_are_those_of_a_slow_search():
     counts, of_lens = neurons.count(each)["n_prediction"].to_numpy(), Measures(rows)
     starts = range(1, n_layers - width)
     rise = max(starts, key=lambda layer: counts[layer + width] - counts[layer])
-    assert evidence.depth_of_rise(NeuronCounts(each), "n_prediction").estimate == pytest.approx((rise + 1.5) / 15)
+    assert evidence.STATISTICS["depth_of_rise"](NeuronCounts(each), "n_prediction").estimate == pytest.approx(
+        (rise + 1.5) / 15
+    )
     fall = max(range(1, n_layers + 1 - width), key=lambda row: kl[row] - kl[row + width])
     distance = abs(np.mean(range(fall, fall + width)) - (rise + 1.5)) / 15
-    found = evidence.kl_fall_from_neuron_rise(NeuronCounts(each), of_lens)
+    found = evidence.STATISTICS["kl_fall_from_neuron_rise"](NeuronCounts(each), of_lens)
     assert found.estimate == pytest.approx(distance)
 
 

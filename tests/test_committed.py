@@ -35,7 +35,7 @@ def test_the_committed_table_is_what_a_run_computes(table, fresh):
     committed, recomputed = (_comparable(pd.read_csv(folder / table)) for folder in (COMMITTED, fresh / "results"))
     assert list(committed) == list(recomputed)
     by_layer = Path(table).stem in BY_LAYER
-    n_predictions = 32 * 254
+    n_predictions = 24 * 254
     for column in committed:
         if column.startswith("n_") or not pd.api.types.is_float_dtype(committed[column]):
             pd.testing.assert_series_equal(recomputed[column], committed[column])

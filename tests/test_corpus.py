@@ -147,10 +147,10 @@ def test_every_window_starts_with_bos_and_documents_are_joined_by_eos(pocket, tm
 
 def test_bundled_text_is_the_default_and_gives_the_presets_windows(pocket):
     actual = corpus.windows(pocket)
-    assert len(actual) == 32
+    assert len(actual) == 24
     assert actual.shape[1] == 256
-    assert torch.equal(actual, corpus.windows(pocket, "bundled", tokens=8_192, context=256))
-    assert torch.equal(actual, corpus.windows(pocket, str(paths.PASSAGES), tokens=8_192, context=256))
+    assert torch.equal(actual, corpus.windows(pocket, "bundled", tokens=6_144, context=256))
+    assert torch.equal(actual, corpus.windows(pocket, str(paths.PASSAGES), tokens=6_144, context=256))
     assert len({tuple(window) for window in actual.tolist()}) == len(actual)
 
 

@@ -80,11 +80,11 @@ def test_random_deletions_show_every_draw_and_both_means(n_layers):
 
 
 @pytest.mark.parametrize("n_layers", N_LAYERS)
-def test_similarity_has_streams_writes_and_last_tokens_and_twins_below(n_layers):
+def test_similarity_has_streams_writes_and_last_tokens_and_twins_beside(n_layers):
     table, control = pairs(n_layers), pairs(n_layers, seed=1)
     figure = figures.layer_similarity(table, control)
     figures.save(figure, residual_paths.SLUG, "toy", what="cka")
-    shown = [(rows, kind) for rows in (table, control) for kind in ("residual", "written", "last_token")]
+    shown = [(rows, kind) for kind in ("residual", "written", "last_token") for rows in (table, control)]
     for ax, (source, kind) in zip(figure.axes, shown, strict=False):
         for row in source[source["kind"] == kind].to_dict("records"):
             assert cells(ax)[row["layer_a"], row["layer_b"]] == row["cka"]

@@ -17,14 +17,17 @@ from test_figures_benchmarks import measured
 from test_figures_last_layers import calibrated, repeats, replaced, silenced
 from test_figures_what_shapes_the_curves import bos, conditions, exchanged
 from test_figures_what_shapes_the_curves import replaced as replaced_outputs
+from test_figures_words import SPELLED, guesses, losses, pattern
 
 import helpers
 from helpers import figures, paths
 from helpers.figures import style
-from helpers.figures.stages_of_inference import MARKS, PANELS
+from helpers.figures.claims_heatmap import MARKS
+from helpers.figures.stages_of_inference import PANELS
 
 pytestmark = pytest.mark.usefixtures("drawing")
 MODULES = [module.name for module in pkgutil.iter_modules(figures.__path__)]
+HAVE_NO_FIGURE_OF_THEIR_NAME = ("style", "layout", "words")
 FUNCTIONS = [name for name in figures.__all__ if inspect.isfunction(getattr(figures, name)) and name != "save"]
 ANOTHER_STYLE = {
     "axes.facecolor": "pink",
@@ -71,6 +74,7 @@ def both(*names: str) -> list[pd.DataFrame]:
 
 
 INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of their name, and its twin's
+    "attention_words": lambda: ({"layer 0": pattern(), "layer 1": pattern(seed=1)}, SPELLED, "toy"),
     "benchmarks": lambda: (measured(),),
     "bos_norm": lambda: (bos(),),
     "claims_heatmap": lambda: (verdicts(),),
@@ -92,8 +96,10 @@ INPUTS: dict[str, Callable[[], Sequence]] = {  # other figures take the table of
     "last_layers_stand_ins": lambda: (replaced(),),
     "layer_similarity": lambda: both("residual_paths_cka"),
     "local_attention_distance": lambda: both("local_attention"),
+    "lens_words": lambda: (guesses(), SPELLED, "toy"),
     "logit_lens_flips": lambda: both("logit_lens"),
     "logit_lens_tuned": lambda: (committed("logit_lens_tuned"),),
+    "lost_words": lambda: (losses(), SPELLED, "toy"),
     "merging_heads": lambda: (committed("detokenization_merging"), committed("detokenization_merging_heads")),
     "logit_lens_superseded": lambda: both("logit_lens"),
     "neuron_kurtosis": lambda: (neurons(), "pocket", 3.7, neurons()),
@@ -202,11 +208,14 @@ def test_a_function_is_found_under_the_name_it_shares_with_its_module(module, mo
     package = importlib.import_module("helpers").figures
     assert package is not figures
     assert all(inspect.isfunction(getattr(package, name)) for name in FUNCTIONS)
-    assert all(inspect.isfunction(getattr(package, name)) for name in MODULES if name != "style")
+    assert all(
+        inspect.isfunction(getattr(package, name)) for name in MODULES if name not in HAVE_NO_FIGURE_OF_THEIR_NAME
+    )
 
 
-@pytest.mark.parametrize("n_panels, n_rows", [(1, 1), (4, 1), (5, 2), (6, 2)])
-def test_more_panels_than_can_be_read_in_a_row_take_two(n_panels, n_rows):
+@pytest.mark.parametrize("n_panels, n_rows", [(1, 1), (2, 1), (3, 2), (7, 4)])
+def test_no_more_than_two_panels_lie_in_a_row(n_panels, n_rows):
     figure, axes = style.panels(n_panels, table_for("mlp_norm"), "title")
     assert figure.axes == axes and len(axes) == n_panels
     assert len({ax.get_subplotspec().rowspan.start for ax in axes}) == n_rows
+    assert figure.get_figwidth() < 9

@@ -78,7 +78,7 @@ def test_changed_conditions_lie_beside_the_curves():
             assert drawn(ax, figures.BLUE) == [of(table, curve=which)["value"].tolist()]
             assert drawn(ax, figures.ORANGE) == [of(changed, curve=which)["value"].tolist()]
             assert PANELS[which] in ax.get_ylabel()
-            assert ("0 = embedding" in ax.get_xlabel()) == which.startswith("lens")
+            assert ("depth of the row" in ax.get_xlabel()) == which.startswith("lens")
 
 
 def test_a_model_without_a_massive_activation_says_so():

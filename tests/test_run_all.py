@@ -1,8 +1,10 @@
 """The command line end to end: a local checkpoint and a text file in, tables and figures out."""
 
 import hashlib
+import html
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +21,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from helpers import models, paths, pipeline
+from helpers.beyond import training_dynamics
 from helpers.command import inspection, jobs, options, parser, presets
 from helpers.engine import sources
 from helpers.errors import InputError
@@ -50,7 +53,7 @@ READERS = {  # which notebooks read a file of data/ or reference/, on a corpus o
     },
 }
 WRITTEN_BY_NOTEBOOKS = (".csv", ".parquet", ".png", ".svg")
-WITHOUT_TEXT = {"prediction_suppression_neurons", "stages_of_inference", "training_dynamics", *OF_WORDS}
+WITHOUT_TEXT = {"stages_of_inference", "training_dynamics", *OF_WORDS}
 READ_ONLY = sorted(path for folder in (paths.DATA, paths.REFERENCE) for path in folder.rglob("*") if path.is_file())
 PASSAGES = sorted(paths.PASSAGES.glob("*.jsonl"))
 
@@ -79,7 +82,7 @@ def finished(checkpoint, text, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def on_the_passages(checkpoint, tmp_path_factory) -> Path:
-    """The output folder of two experiments on the bundled passages, one of which leaves the corpus aside."""
+    """The output folder of an experiment on the bundled passages."""
     output = tmp_path_factory.mktemp("on_the_passages")
     result = command_line(*_bundled(checkpoint), "--output", str(output))
     assert result.returncode == 0, result.stderr
@@ -103,8 +106,7 @@ def again(checkpoint: Path, text: Path) -> list[str]:
 
 
 def _bundled(checkpoint: Path) -> list[str]:
-    only = "mlp_norm,prediction_suppression_neurons"
-    return ["--model", str(checkpoint), "--corpus", "bundled", *SMALL, "--only", only, "--control", "none"]
+    return ["--model", str(checkpoint), "--corpus", "bundled", *SMALL, "--only", "mlp_norm", "--control", "none"]
 
 
 def planned(*arguments: str) -> list[jobs.Job]:
@@ -142,12 +144,21 @@ def test_one_command_makes_every_table_and_figure(finished, checkpoint):
 
 
 @pytest.mark.slow
-def test_the_papers_claims_are_judged_and_printed_at_the_end(checkpoint, text, finished, monkeypatch, capsys):
-    assert run(monkeypatch, finished, *again(checkpoint, text)) == 0
-    printed = capsys.readouterr().out
+def test_the_papers_claims_are_judged_and_the_report_is_named_at_the_end(
+    checkpoint, text, finished, monkeypatch, capsys
+):
     folder = model_folder(finished, checkpoint)
+    pages = [folder / name for name in ("explorer.html", "report.html")]
+    written = pages[0].stat().st_mtime_ns
+    contents = [page.read_bytes() for page in pages]
+    assert run(monkeypatch, finished, *again(checkpoint, text)) == 0
+    *_, counted, second, last = capsys.readouterr().out.splitlines()
+    assert counted.startswith(f"{folder.name}: of ") and "untrained twins deny" in counted
+    assert (second, last) == (f"explorer: {pages[0]}", f"report: {pages[1]}")
+    assert pages[0].stat().st_mtime_ns == written, "what is up to date is not written again"
+    assert [page.read_bytes() for page in pages] == contents
     table = pd.read_csv(folder / "claims.csv")
-    assert all(wording in printed for wording in table["wording"])
+    assert all(html.escape(wording) in pages[1].read_text() for wording in table["wording"])
     assert set(table["verdict"]) <= {"holds", "does not hold", "undecided"}
     assert table.loc[table["statistic"].isna(), "verdict"].isin(["undecided"]).all()
     assert len(pd.read_csv(folder.with_name(f"{folder.name}@untrained") / "claims.csv")) == len(table)
@@ -525,10 +536,12 @@ def test_the_presets_checkpoints_are_those_of_its_own_models(tmp_path, monkeypat
     preset = (paths.PRESETS / "pocket.yaml").read_text()
     monkeypatch.setattr(paths, "PRESETS", tmp_path)
     (tmp_path / "mine.yaml").write_text(
-        preset.replace("checkpoints: []", "").replace("pocket", "gpt2") + "checkpoints: [step1]\n"
+        re.sub("checkpoints: .*", "checkpoints: [step1]", preset).replace("pocket", "gpt2")
     )
     assert options.read(["--preset", "mine"]).checkpoints == ("step1",)
     assert options.read(["--preset", "mine", "--model", "pocket"]).checkpoints == ()
+    assert options.read(["--preset", "mine", "--only", "mlp_norm"]).checkpoints == (), "read by nothing"
+    assert options.read(["--preset", "mine", "--only", "mlp_norm,training_dynamics"]).checkpoints == ("step1",)
     chosen = options.read(["--preset", "mine", "--model", "pocket", "--checkpoints", "a, b,a"])
     assert chosen.of_checkpoints().models == ("pocket@a", "pocket@b")
     assert chosen.of_checkpoints().control == "none"
@@ -537,6 +550,7 @@ def test_the_presets_checkpoints_are_those_of_its_own_models(tmp_path, monkeypat
 
 def test_the_options_know_the_five_experiments():
     assert options.MEASURED == runs.SLUGS
+    assert options.READS_CHECKPOINTS == training_dynamics.SLUG
 
 
 @pytest.mark.parametrize(

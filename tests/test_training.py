@@ -167,13 +167,24 @@ def test_tokens_are_turned_into_steps():
     assert args.steps == 25
 
 
-def test_the_defaults_are_those_of_the_bundled_model():
+def test_the_defaults_are_those_of_the_second_run_of_the_bundled_model():
     args = recipe.parse_arguments(["x", "--out", "y"])
     model = recipe.build_model(args, recipe.load_tokenizer(POCKET))
     ours, theirs = model.config.to_diff_dict(), AutoConfig.from_pretrained(POCKET).to_diff_dict()
     different = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
     assert different <= {"dtype", "architectures", "_name_or_path"}  # what only a saved model has
-    assert args.batch * args.context * args.steps == 17_801_216
+    assert args.batch * args.context * args.steps == 12_288_000
+
+
+@pytest.mark.parametrize("step, activation", [(100, "gelu"), (1000, "gelu"), (3700, "relu")])
+def test_the_bundled_checkpoints_are_of_one_shape_with_the_model(step, activation):
+    checkpoint, model = (AutoConfig.from_pretrained(folder) for folder in (POCKET / f"step{step}", POCKET))
+    assert checkpoint.hidden_act == activation
+    assert checkpoint.to_diff_dict() | {"hidden_act": model.hidden_act} == model.to_diff_dict()
+    weights = [load_file(folder / "model.safetensors") for folder in (POCKET / f"step{step}", POCKET)]
+    assert {name: t.shape for name, t in weights[0].items()} == {name: t.shape for name, t in weights[1].items()}
+    assert not torch.equal(weights[0]["embed_out.weight"], weights[1]["embed_out.weight"])
+    assert (POCKET / f"step{step}" / "tokenizer.json").read_bytes() == (POCKET / "tokenizer.json").read_bytes()
 
 
 def test_passages_begin_at_paragraphs_and_keep_all_of_them():

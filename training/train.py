@@ -4,7 +4,7 @@
 
 Text goes in as .txt (one document a file), .jsonl or .jsonl.xz (one document a line, field `text`) or as
 folders of these; a Hugging Face folder with tokenizer and model comes out. The defaults are those of the
-bundled model, `pocket`.
+second part of the training of the bundled model, `pocket`.
 
 Documents are cut at paragraph boundaries into passages of about 3,000 characters, each encoded as
 `[BOS] + ids`. The shuffled passages form one long stream; a training example is a window of `context` tokens
@@ -499,7 +499,7 @@ def step_list(text: str) -> list[int]:
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """The command line; the defaults are those of the bundled model."""
+    """The command line; the defaults are those of the bundled model's second part."""
     parser = OneLineParser(
         prog="train.py",
         description="Train a small GPT-NeoX language model, tokenizer included, from plain text.",
@@ -514,20 +514,20 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add("--tokenizer", type=Path, help="folder of an existing tokenizer; otherwise one is trained")
     add("--start", type=Path, help="folder of a model to start from, tokenizer included; otherwise weights are fresh")
     add("--fresh-mlp-outputs", action="store_true", help="with --start: what the MLPs write is learned anew")
-    add("--vocabulary", type=positive, default=4096, help="size of a tokenizer trained here")
-    add("--layers", type=positive, default=12, help="blocks")
-    add("--width", type=positive, default=128, help="d_model; d_mlp is four times as much")
+    add("--vocabulary", type=positive, default=1536, help="size of a tokenizer trained here")
+    add("--layers", type=positive, default=10, help="blocks")
+    add("--width", type=positive, default=224, help="d_model; d_mlp is four times as much")
     add("--heads", type=positive, default=4, help="attention heads per layer")
-    add("--activation", choices=("gelu", "relu"), default="gelu", help="of the MLPs")
-    add("--mlp-optimizer", choices=("muon", "adamw"), default="muon", help="of the MLPs' matrices")
+    add("--activation", choices=("gelu", "relu"), default="relu", help="of the MLPs")
+    add("--mlp-optimizer", choices=("muon", "adamw"), default="adamw", help="of the MLPs' matrices")
     add("--context", type=positive, default=256, help="tokens per window")
     add("--batch", type=positive, default=16, help="windows per step")
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=positive, default=4346, help="updates to make")
+    length.add_argument("--steps", type=positive, default=3000, help="updates to make")
     length.add_argument("--tokens", type=positive, help="tokens to train on, in place of --steps")
     add("--learning-rate", type=float, default=3e-3, help="the highest, of Muon and AdamW alike")
     add("--warmup", type=positive, default=100, help="steps until the learning rate is at its highest")
-    add("--decay-from", type=float, default=0.6, help="share of the run after which the learning rate falls")
+    add("--decay-from", type=float, default=0.4, help="share of the run after which the learning rate falls")
     add("--checkpoints", type=step_list, default=[], metavar="0,30,...", help="steps to save as OUT/step30")
     add("--validate-every", type=positive, default=250, help="steps between validations")
     add("--validation-windows", type=positive, default=200, help="windows to validate on, at most")

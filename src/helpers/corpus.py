@@ -27,7 +27,7 @@ DOCUMENTS_PER_CALL = 256
 
 
 def windows(
-    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 8_192, context: int = 256
+    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 6_144, context: int = 256
 ) -> Int[Tensor, "sequence context"]:
     """About ``tokens`` tokens of ``corpus`` as ``floor(tokens / context)`` sequences, at least one.
 
@@ -37,7 +37,7 @@ def windows(
 
 
 def documents_of(
-    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 8_192, context: int = 256
+    bridge: TransformerBridge, corpus: str = "bundled", tokens: int = 6_144, context: int = 256
 ) -> Int[Tensor, "sequence context"]:
     """Which document of the corpus, counted from 0, each token of ``windows`` was cut from; -1 for BOS.
 

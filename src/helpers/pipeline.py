@@ -17,17 +17,18 @@ from helpers.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit status is 0 only if every figure was made."""
+    """Run the command line; the exit status is 0 only if every figure and every page was made."""
     return exit_status.of(lambda: run(options.read(arguments)), PROGRAM, "; the same command goes on from here")
 
 
 def run(chosen: Options) -> int:
-    """Check everything, run what is not up to date, and print what was made."""
+    """Check everything, run what is not up to date, write the pages, and print what was made."""
     if chosen.output:
         os.environ[paths.OUTPUT_VARIABLE] = str(chosen.output)
     _check_output()
     found = [(sources.find(model), part) for part in (chosen, chosen.of_checkpoints()) for model in part.models]
     from helpers.command import inspection, jobs, running  # these load torch: only after what is cheap to check is good
+    from helpers.pages import ending
 
     inspected = [inspection.inspect(source, part) for source, part in found]
     planned = jobs.plan(inspected, [part.notebooks for _, part in found])
@@ -41,19 +42,8 @@ def run(chosen: Options) -> int:
     if chosen.refresh and chosen.has_all_notebooks:
         running.refresh_introduction()
     running.print_summary([job for job in planned if job not in failures], ran)
-    _judge_claims(chosen)
-    return 1 if failures else 0
-
-
-def _judge_claims(chosen: Options) -> None:
-    """Write and print what the tables say of the paper's claims."""
-    from helpers.judging import scoreboard
-
-    for model in chosen.models:
-        scoreboard.save(model, chosen.seed)
-        shown = scoreboard.lines(model, chosen.seed)
-        print(f"\nThe paper's claims, on {paths.model_folder(model)}:", *shown, sep="\n")
-    scoreboard.save_across(chosen.seed)
+    made = ending.write(inspected[: len(chosen.models)], failures)  # not the checkpoints
+    return 0 if made and not failures else 1
 
 
 def _check_output() -> None:

@@ -23,7 +23,7 @@ from helpers.beyond import joined_streams
 from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
 from helpers.judging import claims
-from helpers.judging.evidence import MIDDLE
+from helpers.judging.evidence_of_curves import MIDDLE
 from helpers.judging.measures import Measures
 from helpers.stats import UNKNOWN, Resampled, combine
 

@@ -26,7 +26,8 @@ from helpers import blocks
 from helpers.beyond import joined_streams, similarity
 from helpers.engine import readout, streams
 from helpers.engine.batches import over_sequences
-from helpers.judging import claims, evidence
+from helpers.judging import claims
+from helpers.judging import evidence_of_lesions as evidence
 from helpers.judging.measures import Measures
 
 KINDS = ("zero", "zero_but_bos", "mean", "resample")

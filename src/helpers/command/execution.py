@@ -17,6 +17,7 @@ from helpers import files, paths
 from helpers.errors import InputError, reason
 
 QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
+WIDGET = "application/vnd.jupyter.widget-view+json"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 SPINNING_VARIABLE = "GOMP_SPINCOUNT"  # how often a waiting thread looks before it sleeps
 FEW_SPINS = "1000"  # by default so often that on a busy machine waiting threads take ten times the work's own time
@@ -49,10 +50,13 @@ def execute(
 
 
 def copy_clean(executed: Path, committed: Path) -> None:
-    """Copy an executed notebook without traces of where and when it ran."""
+    """Copy an executed notebook without traces of where and when it ran, and without widgets, which ended with it."""
     notebook = nbformat.read(executed, as_version=4)
-    notebook.metadata.pop("papermill", None)
+    for key in ("papermill", "widgets"):
+        notebook.metadata.pop(key, None)
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop(WIDGET, None)
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
         if cell.metadata.get("tags") == []:

@@ -33,6 +33,11 @@ class Job:
         return f"{paths.model_folder(self.model)} {self.notebook.stem}"
 
     @property
+    def is_of_checkpoint(self) -> bool:
+        """Whether the model is a revision, of which no notebook is committed."""
+        return bool(paths.split_model_name(self.model)[1])
+
+    @property
     def executed(self) -> Path:
         return paths.results(self.model) / "notebooks" / self.notebook.name
 

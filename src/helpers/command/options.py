@@ -11,6 +11,7 @@ from helpers.command.parser import CONTROLS
 from helpers.errors import InputError
 
 MEASURED = ("layer_lesion", "local_attention", "logit_lens", "prediction_suppression_neurons", "mlp_norm")
+READS_CHECKPOINTS = "training_dynamics"
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
         if value == "" or (name == "model" and "" in (value or [])):
             command_line.error(f"--{name.replace('_', '-')} is empty")
     preset = presets.read(given["preset"])
-    own = ("models", "checkpoints")  # of the models that a preset names
+    own = ("models", "checkpoints")  # of the models that a preset names; these only where they are read
     chosen = {key: preset[key] if given[key] is None else given[key] for key in presets.KEYS if key not in own}
     notebooks = tuple(experiment_notebooks(given["only"]))
     chosen["batch_size"] = _batch_size(chosen["batch_size"])
@@ -64,9 +65,10 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     if given["refresh"]:
         _check_refresh(arguments)
     models = tuple(dict.fromkeys(map(_absolute_model, given["model"] or preset["models"])))
+    along = preset["checkpoints"] if READS_CHECKPOINTS in map(slug_of, notebooks) and not given["model"] else []
     return Options(
         models=models,
-        checkpoints=_checkpoints(given["checkpoints"], [] if given["model"] else preset["checkpoints"], models),
+        checkpoints=_checkpoints(given["checkpoints"], along, models),
         context_is_given=given["context"] is not None,
         notebooks=notebooks,
         has_all_notebooks=given["only"] is None,

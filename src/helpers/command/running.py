@@ -1,11 +1,10 @@
 """Running jobs: what is not up to date is executed and recorded; a failure does not stop the others."""
 
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import groupby
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from helpers import paths
-from helpers.command import execution, run_record
+from helpers.command import execution, executors, run_record
 from helpers.command.jobs import Job
 from helpers.command.options import MEASURED
 from helpers.command.parser import PROGRAM
@@ -22,19 +21,6 @@ from helpers.files import Ledger
 from helpers.text import documents
 
 READS_THE_LENS = "prediction_suppression_neurons"
-
-
-class _Here(Executor):
-    """Does what is submitted at once, in this process."""
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        """Call the function now; the future is done."""
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def run_jobs(jobs: Sequence[Job], everything: bool, refresh: bool, at_a_time: int = 1) -> tuple[list[Job], list[Job]]:
@@ -46,13 +32,13 @@ def run_jobs(jobs: Sequence[Job], everything: bool, refresh: bool, at_a_time: in
     in_order = sorted(jobs, key=lambda job: job.notebook.name)
     groups = [list(group) for _, group in groupby(sorted(in_order, key=_group), _group)]
     ran, failures = [], []
-    with tqdm(total=len(jobs), unit="notebook", leave=False) as bar, _executor(at_a_time) as executor:
+    with tqdm(total=len(jobs), unit="notebook", leave=False) as bar, executors.make(at_a_time) as executor:
         for group in groups:
             for job, future in _finished(executor, group, everything, refresh, at_a_time, bar):
                 ran.append(job)
                 try:
                     run_record.write(job.model, job.facts, job.slug, future.result())
-                    if refresh:
+                    if refresh and not job.is_of_checkpoint:
                         execution.copy_clean(job.executed, job.notebook)
                 except (InputError, BrokenProcessPool) as error:
                     failures.append(job)
@@ -65,15 +51,16 @@ def execute(job: Job, refresh: bool, threads: int | None) -> dict[str, Any]:
     """Execute one notebook; the record of what it read and made. ``InputError`` names notebook, cell and cause."""
     start = time.time()
     offline = not documents.is_streamed(job.parameters["corpus"])
-    ledger = execution.execute(job.notebook, job.executed, {} if refresh else job.parameters, offline, threads)
+    parameters = {} if refresh and not job.is_of_checkpoint else job.parameters
+    ledger = execution.execute(job.notebook, job.executed, parameters, offline, threads)
     _check_written(job, ledger)
     seconds = round(time.time() - start, 1)
     return run_record.finished(job.model, job.inputs, job.tokens_sha256, ledger, seconds)
 
 
 def refresh_introduction() -> None:
-    """Rewrite the outputs of the notebook that makes no figure."""
-    for notebook in paths.NOTEBOOKS.glob("00_*.ipynb"):
+    """Rewrite the outputs of the notebooks that make no figure: the introduction and the playground."""
+    for notebook in (*paths.NOTEBOOKS.glob("00_*.ipynb"), *paths.NOTEBOOKS.glob("playground.ipynb")):
         executed = paths.results("pocket") / "notebooks" / notebook.name
         execution.execute(notebook, executed, {}, offline=True)
         execution.copy_clean(executed, notebook)
@@ -99,13 +86,6 @@ def print_summary(jobs: Sequence[Job], ran: Sequence[Job]) -> None:
 def _group(job: Job) -> int:
     """Three groups: experiments on text, the neurons (drawn beside the lens's KL), and what reads their tables."""
     return 2 if job.slug not in MEASURED else int(job.slug == READS_THE_LENS)
-
-
-def _executor(at_a_time: int) -> Executor:
-    """Other processes where there are several: a kernel takes its environment from the process that starts it."""
-    if at_a_time == 1:
-        return _Here()
-    return ProcessPoolExecutor(at_a_time, mp_context=multiprocessing.get_context("spawn"))
 
 
 def _finished(

@@ -31,5 +31,4 @@ def benchmarks(table: pd.DataFrame) -> Figure:
         intact = of_task[of_task["intervention"] == INTACT].iloc[0]
         ax.axhline(intact["accuracy"], color="0.2", lw=1, ls=(0, (1, 2)), label="intact")
         ax.set(xlabel=BLOCK_DEPTH, ylabel=f"{task}: accuracy", ylim=(0, None))
-    axes[0].legend()
     return figure

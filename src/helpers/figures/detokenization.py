@@ -14,7 +14,7 @@ SPELLINGS = {
     "spelled": Look(BLUE, "one token, spelled in two", "--"),
     "wrong_start": Look(ORANGE, "the same, wrong first piece", "--"),
 }
-CHANCE_LABELS = {"several_tokens": "chance", "spelled": None}  # the spellings whose chance is drawn
+CHANCES = {"several_tokens": ("chance, several tokens", ":"), "spelled": ("chance, one token", "-.")}
 
 
 @styled
@@ -26,7 +26,6 @@ def detokenization(
 ) -> Figure:
     """Attention to a word's earlier pieces, what the last piece decodes to, and what cutting it off costs."""
     figure, (gathered, decoded, cut) = panels(3, table, "are the pieces of a word put together?")
-    figure.set_size_inches(3 * PANEL[0], PANEL[1] + 0.9)
     gathering = {"mean over heads": "gathering_{}", "best head": "best_gathering_{}"}
     _words_and_matches(gathered, gathering, table, control)
     gathered.set(xlabel=style.BLOCK_DEPTH, ylabel="attention to the earlier pieces", ylim=(0, None))
@@ -34,9 +33,6 @@ def detokenization(
     decoded.set(xlabel=style.LENS_DEPTH, ylabel="share recognised by the nearest residual", ylim=(0, 1.05))
     _words_and_matches(cut, {"in this layer": "loss_change_{}"}, table, control)
     cut.set(xlabel=style.BLOCK_DEPTH, ylabel="loss change when attention is cut [nats]")
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "ncols": 2}
-    for ax in (gathered, decoded, cut):
-        ax.legend(**below, fontsize=8, handlelength=1.6, columnspacing=1)
     return figure
 
 
@@ -49,12 +45,10 @@ def joining(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
         for suffix, look in cuts.items():
             column = f"loss_change_{end}{suffix}"
             if control is not None:
-                curve(ax, control, column, untrained("untrained" if suffix == "_up_to" else None, look.dashes))
+                curve(ax, control, column, untrained(f"{look.label}, untrained", look.dashes))
             curve(ax, table, column, look)
         ax.set(title=title, xlabel=style.BLOCK_DEPTH, ylabel="loss change [nats]")
         ax.sharey(axes[0])
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -71,11 +65,9 @@ def merging_heads(layers: pd.DataFrame, heads: pd.DataFrame, control: pd.DataFra
         for row in merging[columns].to_numpy():
             pieces.plot(numbers, row, color=colour, lw=0.5, alpha=0.5)
         if len(merging):
-            pieces.plot(numbers, merging[columns].mean(), color=colour, marker="o", ms=3.5, label=label)
+            pieces.plot(numbers, merging[columns].mean(), **Look(colour, label).of_line())
     pieces.set(xlabel="piece of the word, or word", ylabel="attention from the last", ylim=(0, None))
     pieces.xaxis.get_major_locator().set_params(integer=True)
-    if len(merging):
-        pieces.legend()
     return figure
 
 
@@ -86,25 +78,23 @@ def gathering_heads(heads: pd.DataFrame) -> Figure:
     grid = heads.pivot(index="layer", columns="head", values="gathering_difference")
     figure.set_size_inches(max(PANEL[0], 2.4 + 0.3 * grid.shape[1]) + 1.4, max(PANEL[1], 1.4 + 0.2 * len(grid)))
     largest = np.nanmax(np.abs(grid.to_numpy()), initial=0.01)
-    image = ax.imshow(grid, cmap="RdBu_r", vmin=-largest, vmax=largest, aspect="auto", origin="lower")
+    image = ax.imshow(grid, cmap="viridis", vmin=-largest, vmax=largest, aspect="auto", origin="lower")
     picked = heads[heads["picked"]]
-    ax.scatter(picked["head"], picked["layer"], s=30, facecolor="none", edgecolor="black", label="picked")
+    label = "picked" if len(picked) else None
+    ax.scatter(picked["head"], picked["layer"], s=30, facecolor="none", edgecolor="white", lw=1.5, label=label)
     figure.colorbar(image, label="attention: words minus matches")
     ax.grid(False)
     ax.set(xlabel="head", ylabel="layer")
     for axis in (ax.xaxis, ax.yaxis):
         axis.get_major_locator().set_params(integer=True)
-    if len(picked):
-        figure.legend(loc="outside lower center")
     return figure
 
 
 def _words_and_matches(ax: Axes, measures: dict[str, str], table: pd.DataFrame, control: pd.DataFrame | None) -> None:
-    """One measure or two, solid and dashed, of words and of their matches; of the twin those of words, named once."""
-    twin_labels = ("untrained", None)
-    for (label, column), dashes, twin_label in zip(measures.items(), ("-", "--"), twin_labels, strict=False):
+    """One measure or two, solid and dashed, of words and of their matches; of the twin those of words."""
+    for (label, column), dashes in zip(measures.items(), ("-", "--"), strict=False):
         if control is not None:
-            curve(ax, control, column.format("word"), untrained(twin_label, dashes))
+            curve(ax, control, column.format("word"), untrained(f"words, {label}, untrained", dashes))
         curve(ax, table, column.format("word"), Look(BLUE, f"words, {label}", dashes))
         curve(ax, table, column.format("control"), Look(ORANGE, f"matches, {label}", dashes))
 
@@ -117,6 +107,7 @@ def _spellings(ax: Axes, words: pd.DataFrame, control_words: pd.DataFrame | None
     for spelling, look in SPELLINGS.items():
         of_spelling = words[words["spelling"] == spelling]
         curve(ax, of_spelling, "neighbour", look)
-        if spelling in CHANCE_LABELS:
+        if spelling in CHANCES:
             chance = of_spelling["neighbour_chance"].mean()
-            ax.axhline(chance, color=look.colour, lw=1, ls=":", label=CHANCE_LABELS[spelling])
+            label, dashes = CHANCES[spelling]
+            ax.axhline(chance, color=look.colour, lw=1, ls=dashes, label=label)

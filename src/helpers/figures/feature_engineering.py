@@ -31,10 +31,6 @@ def feature_engineering(table: pd.DataFrame, entropy: pd.DataFrame, control: pd.
     curve(right, entropy, "entropy_bits", ENTROPY)
     right.set(ylabel="entropy (bits)", ylim=(0, None))
     right.grid(False)
-    legends = [ax.get_legend_handles_labels() for ax in (*axes[1:], right)]
-    entries = {label: handle for handles, labels in legends for handle, label in zip(handles, labels, strict=True)}
-    figure.legend(entries.values(), entries.keys(), loc="outside right center")
-    figure.set_size_inches(figure.get_figwidth() + 2.4, figure.get_figheight() + 0.3)
     return figure
 
 
@@ -49,4 +45,4 @@ def _task(
         of_probe = of_task[of_task["probe"] == probe]
         bounds = [] if probe != "shuffled" else [f"{column}_low", f"{column}_high"]
         curve(ax, of_probe.drop(columns=bounds), column, look)
-    ax.axhline(of_task["chance"].max(), color="black", lw=1, label="chance")
+    ax.axhline(of_task["chance"].max(), color="black", lw=1, ls=":", label="chance")

@@ -10,6 +10,7 @@ from helpers.figures.style import (
     BLUE,
     GREEN,
     LENS_DEPTH,
+    MARKERS,
     ORANGE,
     PURPLE,
     Look,
@@ -43,11 +44,10 @@ def last_layers(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fig
             curve(ax, table[table["length"] == length], column, Look(colour, words, dashes))
             if control is not None and length in set(control["length"]):
                 curve(ax, control[control["length"] == length], column, untrained(f"{words}, untrained", dashes))
-        ax.set(xlabel="relative depth of the first repeated layer", ylabel=label, xlim=(-0.03, 1.03))
+        ax.set(xlabel="relative depth of the first (middle shaded)", ylabel=label, xlim=(-0.03, 1.03))
     for ax in axes[:2]:
         _axis_around_zero(ax)
     axes[2].set_ylim(0, 1.02)
-    axes[0].legend()
     return figure
 
 
@@ -67,7 +67,6 @@ def last_layers_stand_ins(table: pd.DataFrame) -> Figure:
     axes[1].axhline(1, color="0.4", lw=1)
     axes[1].set(ylabel="KL that remains / KL when left out", ylim=(0, None))
     axes[2].set(ylabel="same first guess as intact", ylim=(None, 1.02))
-    axes[0].legend()
     return figure
 
 
@@ -82,7 +81,6 @@ def last_layers_calibration(table: pd.DataFrame, control: pd.DataFrame | None = 
     axes[1].axhline(0, color="0.4", lw=1)
     axes[0].set(xlabel=LENS_DEPTH, ylabel="expected calibration error", ylim=(0, None))
     axes[1].set(xlabel=LENS_DEPTH, ylabel="confidence minus accuracy")
-    axes[0].legend()
     return figure
 
 
@@ -95,7 +93,7 @@ def last_layers_neurons(table: pd.DataFrame) -> Figure:
         for number, (way, (colour, label)) in enumerate(WAYS.items()):
             name, at = f"{column}_{way}", places + 0.27 * (number - 1)
             ends = [table[name] - table[f"{name}_low"], table[f"{name}_high"] - table[name]]
-            ax.errorbar(at, table[name], yerr=ends, fmt="o", ms=5, color=colour, label=label)
+            ax.errorbar(at, table[name], yerr=ends, fmt=MARKERS[colour], ms=5, color=colour, label=label)
             smallest, largest = (table[f"{name}_random_{end}"] for end in ("smallest", "largest"))
             ax.vlines(at + 0.09, smallest, largest, color=colour, lw=6, alpha=0.4)
         ax.axhline(0, color="black", lw=1)
@@ -103,7 +101,6 @@ def last_layers_neurons(table: pd.DataFrame) -> Figure:
         ax.grid(False, axis="x")
     axes[0].set_ylabel("change of the entropy [bits]")
     axes[1].set_ylabel("change of the loss [nats]")
-    axes[0].legend()
     return figure
 
 

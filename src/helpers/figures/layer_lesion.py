@@ -29,7 +29,6 @@ def layer_lesion(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Fi
     for ax in axes[:2]:
         ax.set_ylim(0, 1.05)
     axes[0].axhspan(*PAPER_RANGE, color=GREEN, alpha=0.12, lw=0, label="the paper's models")
-    axes[1].legend(*axes[0].get_legend_handles_labels(), loc="lower right")  # where there is room
     return figure
 
 
@@ -40,7 +39,6 @@ def _grey_below(ax: Axes, floor: float, label: str) -> None:
         ax.axhspan(bottom, floor, facecolor="0.92", alpha=0.75, edgecolor="none", zorder=3)
         ax.axhline(floor, color="0.4", lw=1, ls=":", label=label, zorder=4)
         ax.set_ylim(bottom, max(top, 1.5 * floor))
-        ax.legend(handles=ax.get_lines()[-1:], loc="upper center")
 
 
 def _only(table: pd.DataFrame, intervention: str) -> pd.DataFrame:

@@ -30,14 +30,14 @@ ORDERS = {  # by what runs instead of two neighbours: colour, dashes, label
 
 @styled
 def layer_similarity(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure:
-    """CKA of all pairs of layers: streams, writes, and the paper's last tokens; the twin's below."""
+    """CKA of all pairs of layers: streams, writes, and the paper's last tokens; the twin's beside."""
     kinds = {kind: words for kind, words in KINDS.items() if kind in set(table["kind"])}
     shown = [(table, "trained")] + ([] if control is None else [(control, "untrained")])
-    size = (4.2 * len(kinds), 3.7 * len(shown))
-    figure, axes = plt.subplots(len(shown), len(kinds), figsize=size, squeeze=False)
+    size = (4.2 * len(shown), 3.7 * len(kinds))
+    figure, axes = plt.subplots(len(kinds), len(shown), figsize=size, squeeze=False)
     figure.suptitle(f"{table['model'].iloc[0]}: similarity of layers (CKA)")
-    for row, (similarities, name) in zip(axes, shown, strict=True):
-        for ax, (kind, words) in zip(row, kinds.items(), strict=True):
+    for column, (similarities, name) in zip(axes.T, shown, strict=True):
+        for ax, (kind, words) in zip(column, kinds.items(), strict=True):
             of_kind = similarities[similarities["kind"] == kind]
             pairs = of_kind.pivot(index="layer_a", columns="layer_b", values="cka")
             mesh = cells(ax, pairs, SHARE, COLOURS)
@@ -53,9 +53,10 @@ def exchanged_layers(table: pd.DataFrame) -> Figure:
     for ax, column in zip(axes, ("kl_nats", "top1_agreement"), strict=True):
         for order, (colour, dashes, label) in ORDERS.items():
             curve(ax, table[table["intervention"] == order], column, Look(colour, label, dashes))
-    axes[0].set(yscale="log", xlabel="relative depth of the first of the two", ylabel="KL(intact || lesioned) [nats]")
-    axes[1].set(ylim=(0, 1), xlabel="relative depth of the first of the two", ylabel="same first guess as intact")
-    axes[1].legend()
+    axes[0].set(yscale="log", ylabel="KL(intact || lesioned) [nats]")
+    axes[1].set(ylim=(0, 1), ylabel="same first guess as intact")
+    for ax in axes:
+        ax.set_xlabel("relative depth of the first (middle shaded)")
     return figure
 
 

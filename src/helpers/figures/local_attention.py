@@ -9,6 +9,7 @@ from helpers.figures.style import (
     BLOCK_DEPTH,
     BLUE,
     ORANGE,
+    SERIES_MARKERS,
     Look,
     curve,
     curves,
@@ -17,8 +18,6 @@ from helpers.figures.style import (
     styled,
     untrained,
 )
-
-MARKERS = "osD^v"
 
 
 @styled
@@ -36,7 +35,6 @@ def local_attention(
     published_curve(axes[0], published, "attention_per_offset")
     axes[0].set(xlabel=BLOCK_DEPTH, ylabel="attention per offset", ylim=(0, None))
     axes[1].set(xlabel=BLOCK_DEPTH, ylabel="share of attention, five offsets together", ylim=(0, None))
-    axes[1].legend()
     return figure
 
 
@@ -47,15 +45,13 @@ def local_attention_distance(table: pd.DataFrame, control: pd.DataFrame | None =
     The twin's lines stand in the same order as the model's. A distance longer than the context has no line.
     """
     figure, (ax,) = panels(1, table, "attention by distance")
-    looks = zip(DISTANCES, MARKERS, sns.color_palette("crest", len(DISTANCES)), strict=True)
+    looks = zip(DISTANCES, SERIES_MARKERS, sns.color_palette("crest", len(DISTANCES)), strict=False)
     for distance, marker, colour in reversed(list(looks)):
         column = f"attention_share_{distance}"
         if table[column].isna().all():
             continue
-        curve(ax, table, column, Look(colour, f"previous {distance}"))
-        ax.lines[-1].set_marker(marker)
+        curve(ax, table, column, Look(colour, f"previous {distance}", marker=marker))
         if control is not None:
             curve(ax, control, column, untrained("untrained" if distance == DISTANCES[0] else None))
     ax.set(xlabel=BLOCK_DEPTH, ylabel="share of attention", ylim=(0, None))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

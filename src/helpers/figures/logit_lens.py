@@ -65,8 +65,6 @@ def logit_lens_flips(table: pd.DataFrame, control: pd.DataFrame | None = None) -
     curves(series, table, control)
     axes[0].set(xlabel=LENS_DEPTH, ylabel="share of positions; probability", ylim=(0, 1.05))
     axes[1].set(xlabel=LENS_DEPTH, ylabel="share of predictions changed so", ylim=(0, None))
-    for ax in axes:
-        ax.legend()
     return figure
 
 
@@ -74,4 +72,3 @@ def _label(axes: Sequence[Axes]) -> None:
     """What the two panels show: KL, and entropy."""
     for ax, label in zip(axes, (KL_LABEL, ENTROPY_LABEL), strict=True):
         ax.set(xlabel=LENS_DEPTH, ylabel=label, ylim=(0, None))
-        ax.legend()

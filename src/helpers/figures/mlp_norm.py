@@ -21,7 +21,6 @@ def mlp_norm(table: pd.DataFrame, control: pd.DataFrame | None = None) -> Figure
     curves(series, table, control)
     axes[0].set(xlabel=BLOCK_DEPTH, ylabel="mean L2 norm per token", yscale="log")
     axes[1].set(xlabel=BLOCK_DEPTH, ylabel="norm / norm of the residual stream", yscale="log")
-    axes[1].legend(handles=[line for line in axes[0].get_lines() if not line.get_label().startswith("_")])
     for ax in axes:
         ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))

@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from helpers.figures.style import BLUE, GREEN, ORANGE, PANEL, PURPLE, RED, Colour, Look, panels, styled, untrained
+from helpers.figures.style import BLUE, GREEN, MARKERS, ORANGE, PURPLE, RED, Colour, Look, panels, styled, untrained
 
 LEVELS = {  # one number each, whatever the number of neurons
     "model": Look(PURPLE, "the model's own probability", "--"),
@@ -27,7 +27,6 @@ def prediction_ensembling(table: pd.DataFrame, control: pd.DataFrame | None = No
     """How well each class of next tokens is told from more and more neurons, with what they are compared with."""
     classes = list(table["class"].unique())
     figure, axes = panels(len(classes), table, "is the next token of the class?")
-    figure.set_size_inches(0.75 * PANEL[0] * len(classes) + 2.2, PANEL[1])
     for ax, name in zip(axes, classes, strict=True):
         of_class = table[table["class"] == name]
         for kind, look in LEVELS.items():
@@ -42,8 +41,6 @@ def prediction_ensembling(table: pd.DataFrame, control: pd.DataFrame | None = No
         ax.set(title=name, xlabel="neurons", xscale="log", ylim=(0.4, 1.01))
         _plain_ticks(ax, table.loc[table["kind"].isin(LINES), "n_neurons"])
     axes[0].set_ylabel("AUC within passages")
-    handles = {line.get_label(): line for ax in axes for line in ax.get_lines()}
-    figure.legend(handles=list(handles.values()), loc="outside right center")
     return figure
 
 
@@ -62,7 +59,6 @@ def prediction_ensembling_ablation(table: pd.DataFrame) -> Figure:
         _plain_ticks(ax, table["n_neurons"])
     axes[0].set_ylabel("change of the loss [nats]")
     axes[1].set_ylabel("change of the entropy [bits]")
-    axes[0].legend()
     return figure
 
 
@@ -73,7 +69,6 @@ def prediction_ensembling_ing(table: pd.DataFrame, control: pd.DataFrame | None 
     name = table["class"].iloc[0]
     title = "will the verb end in -ing?" if name == "-ing" else f"is the next token of the class {name}?"
     figure, axes = panels(2, table, title)
-    figure.set_size_inches(2 * PANEL[0] + 2.2, PANEL[1])
     for ax, (kind, colour) in zip(axes, (("prediction", BLUE), ("suppression", ORANGE)), strict=True):
         _level(ax, table[table["how"] == "probability"], Look(PURPLE, "the model, by probability", "--"), "accuracy")
         _level(ax, table[table["how"] == "guess"], Look(PURPLE, "the model, by best guess", ":"), "accuracy")
@@ -90,8 +85,6 @@ def prediction_ensembling_ing(table: pd.DataFrame, control: pd.DataFrame | None 
         ax.set(title=f"{kind} neurons", xlabel="neurons", xscale="log", ylim=(0.3, 1.01))
         _plain_ticks(ax, table.loc[table["kind"].isin(("prediction", "suppression")), "n_neurons"])
     axes[0].set_ylabel("balanced accuracy")
-    handles = {line.get_label(): line for ax in axes for line in ax.get_lines()}
-    figure.legend(handles=list(handles.values()), loc="outside right center")
     return figure
 
 
@@ -121,7 +114,7 @@ def _level(ax: Axes, rows: pd.DataFrame, look: Look, column: str = "auc") -> Non
 def _interval_bars(ax: Axes, rows: pd.DataFrame, column: str, colour: Colour, label: str) -> None:
     """Means with their intervals."""
     ends = _distances(rows, column, f"{column}_low", f"{column}_high")
-    ax.errorbar(rows["n_neurons"], rows[column], yerr=ends, fmt="o-", ms=5, color=colour, label=label)
+    ax.errorbar(rows["n_neurons"], rows[column], yerr=ends, fmt=f"{MARKERS[colour]}-", ms=5, color=colour, label=label)
 
 
 def _range_bars(ax: Axes, rows: pd.DataFrame, column: str, colour: Colour, label: str) -> None:

@@ -3,15 +3,15 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
+from helpers.figures.layout import layers_on_top
 from helpers.figures.style import (
     BLOCK_DEPTH,
     BLUE,
     GREY,
     LENS_DEPTH,
     ORANGE,
-    PANEL,
     PURPLE,
     Look,
     curve,
@@ -43,12 +43,10 @@ def prediction_suppression_neurons(
         published_curve(ax, shares, "n_prediction", "prediction")
         published_curve(ax, shares, "n_suppression", "suppression", marker="v")
     ax.set(xlabel=BLOCK_DEPTH, ylabel="share of the layer's neurons", ylim=(0, None))
-    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
-    ax.legend()
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
     if lens is not None:
         curve(beside[0], lens, "kl_nats", Look(PURPLE, "logit lens"))
         beside[0].set(xlabel=LENS_DEPTH, ylabel="KL(final || row) [nats]", ylim=(0, None))
-        beside[0].legend()
     return figure
 
 
@@ -64,21 +62,22 @@ def neuron_kurtosis(
 ) -> Figure:
     """Every neuron's kurtosis by layer, the paper's threshold, and that of random directions."""
     figure, (ax,) = panels(1, pd.DataFrame({"model": [model]}), "kurtosis of every neuron's cosines")
-    figure.set_size_inches(PANEL[0] + 3.4, PANEL[1] + 0.6)
-    last_layer = max(1, neurons["layer"].max())
+    last_layer = max(1, int(neurons["layer"].max()))
     if control is not None:
         limits = control.groupby("layer")["kurtosis"].quantile([0.001, 0.999]).unstack()
         ax.fill_between(limits.index / last_layer, limits[0.001], limits[0.999], color=GREY, alpha=0.35, lw=0)
         ax.plot([], [], color=GREY, lw=6, alpha=0.35, label="untrained (99.8 % of neurons)")
     jitter = np.random.default_rng(0).uniform(-0.3, 0.3, len(neurons))
-    for sign, colour, label in ((1, BLUE, "skew > 0"), (-1, ORANGE, "skew < 0")):
+    for sign, colour, marker, label in ((1, BLUE, "^", "skew > 0"), (-1, ORANGE, "v", "skew < 0")):
         of_sign = np.sign(neurons["skew"]) == sign
         depth = (neurons["layer"] + jitter)[of_sign] / last_layer
-        ax.scatter(depth, neurons["kurtosis"][of_sign], s=3, color=colour, alpha=0.6, label=label, rasterized=True)
+        look = {"marker": marker, "s": 5, "color": colour, "alpha": 0.6, "lw": 0, "label": label}
+        ax.scatter(depth, neurons["kurtosis"][of_sign], rasterized=True, **look)
     ax.axhline(KURTOSIS_THRESHOLD, color="black", lw=1, label=f"the paper's threshold ({KURTOSIS_THRESHOLD:g})")
     ax.axhline(random_threshold, color="black", lw=1, ls=":", label=f"random directions ({random_threshold:.2f})")
     ax.set(xlabel=BLOCK_DEPTH, ylabel="kurtosis (normal: 3)", yscale="log")
+    ax.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
     for axis_format in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
         axis_format("{x:g}")
-    figure.legend(loc="outside right center", fontsize="small")
+    layers_on_top(ax, last_layer)
     return figure

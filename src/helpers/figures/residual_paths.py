@@ -11,6 +11,7 @@ from helpers.figures.style import (
     BLOCK_DEPTH,
     BLUE,
     GREEN,
+    MARKERS,
     ORANGE,
     PURPLE,
     Look,
@@ -40,8 +41,6 @@ def residual_paths(
         ax.set(xlabel="random layers deleted", ylabel=label, ylim=(0, None))
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[1].set_ylim(0, 1.4)
-    axes[1].legend(loc="upper center", ncols=2, columnspacing=1)
-    axes[2].legend()
     return figure
 
 
@@ -75,7 +74,6 @@ def self_repair(table: pd.DataFrame) -> Figure:
         ax.set_yscale("symlog", linthresh=0.1)
         ax.set(xlabel=BLOCK_DEPTH, ylabel=label)
         ax.yaxis.set_major_formatter("{x:g}")
-        ax.legend()
     lowest = table[["direct_effect_nats_low", "total_effect_nats_low"]].min().min()
     axes[0].set_ylim(bottom=min(0, 1.2 * lowest))
     return figure
@@ -93,10 +91,10 @@ def _dots(ax: Axes, draws: pd.DataFrame, column: str) -> None:
     for kept, colour, label in ((True, BLUE, "layer 0 kept"), (False, ORANGE, "layer 0 deleted")):
         chosen = draws[draws["first_kept"] == kept]
         beside = chosen["k"] + (chosen["draw"] / draws["draw"].max() - 0.5) * 0.4
-        ax.scatter(beside, chosen[column], s=7, color=colour, alpha=0.7, lw=0, label=label)
+        ax.scatter(beside, chosen[column], s=9, marker=MARKERS[colour], color=colour, alpha=0.7, lw=0, label=label)
 
 
 def _by_count(ax: Axes, table: pd.DataFrame, column: str, look: Look) -> None:
     """Means over draws against the number of deleted layers, with their intervals."""
     ax.fill_between(table["k"], table[f"{column}_low"], table[f"{column}_high"], color=look.colour, alpha=0.2, lw=0)
-    ax.plot(table["k"], table[column], color=look.colour, label=look.label, marker="o", ms=3.5)
+    ax.plot(table["k"], table[column], **look.of_line())

@@ -1,19 +1,29 @@
-"""Figures across experiments and models: every measure against depth on one page, and the claims as a heatmap."""
+"""Figures across experiments and models: every measure against depth on one page."""
 
-import textwrap
 from collections.abc import Mapping
+from itertools import cycle
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
-from helpers.figures.style import BLUE, GREEN, ORANGE, PURPLE, Colour, Look, curve, styled, untrained
-from helpers.judging import claims
+from helpers.figures.style import (
+    BLOCK_DEPTH,
+    BLUE,
+    GREEN,
+    LENS_DEPTH,
+    ORANGE,
+    PURPLE,
+    SERIES_MARKERS,
+    Colour,
+    Look,
+    curve,
+    styled,
+    untrained,
+)
 
 
 class Measure(NamedTuple):
@@ -37,14 +47,6 @@ PANELS = (
     Measure("mlp_norm", "mlp_to_residual", None, "MLP norm / residual norm (stage 4)", "log"),
 )
 FAMILIES = {"gpt2": "Blues", "pythia": "Oranges", "phi": "Greens", "llama": "Reds", "qwen": "Purples"}
-WORDING_WIDTH = 62
-MARKS = {
-    claims.HOLDS: ("yes", "#b5d4e9"),
-    claims.DOES_NOT_HOLD: ("no", "#e8b4ad"),
-    claims.STRADDLES: ("?", "0.88"),
-    claims.TWINS_DISAGREE: ("\u2260", "0.93"),
-    claims.CANNOT_SPEAK: ("\u2013", "1"),
-}
 Tables = Mapping[str, pd.DataFrame]
 
 
@@ -59,7 +61,6 @@ def stages_of_inference(tables: Tables, boundaries: pd.DataFrame, control: Table
             draw(ax, measure, control, untrained())
         draw(ax, measure, tables, Look(BLUE, model))
         _boundaries(ax, boundaries)
-    figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return figure
 
 
@@ -69,30 +70,8 @@ def stages_across_models(tables: Mapping[str, Tables]) -> Figure:
     figure, axes = page("every measure against depth, several models")
     colours = family_colours(tables)
     for ax, measure in zip(axes, PANELS, strict=True):
-        for model, own in tables.items():
-            draw(ax, measure, own, Look(colours[model], model))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
-    return figure
-
-
-@styled
-def claims_heatmap(verdicts: pd.DataFrame) -> Figure:
-    """Claims by model: a mark for each outcome. ``verdicts`` has a row per claim and a column per model."""
-    wording = ["\n".join(textwrap.wrap(claim, WORDING_WIDTH)) for claim in verdicts.index]
-    n_lines = sum(claim.count("\n") + 1 for claim in wording)
-    figure, ax = plt.subplots(figsize=(5 + 1.1 * verdicts.shape[1], 1.2 + 0.21 * n_lines))
-    marks, shades = zip(*MARKS.values(), strict=True)
-    numbers = verdicts.replace(dict(zip(MARKS, range(len(MARKS)), strict=True))).astype(int).set_axis(wording)
-    words = verdicts.replace(dict(zip(MARKS, marks, strict=True)))
-    cells = {"linewidths": 1, "linecolor": "0.85", "annot_kws": {"color": "black", "size": 10}}
-    colours, last = ListedColormap(shades), len(MARKS) - 1
-    sns.heatmap(numbers, vmin=0, vmax=last, cmap=colours, annot=words, fmt="", cbar=False, ax=ax, **cells)
-    ax.set(xlabel="", ylabel="")
-    ax.xaxis.tick_top()
-    ax.tick_params(axis="x", rotation=20, length=0)
-    ax.tick_params(axis="y", length=0, labelsize=8.5)
-    legend = [Patch(fc=shade, ec="0.6", label=f"{mark}  {outcome}") for outcome, (mark, shade) in MARKS.items()]
-    figure.legend(handles=legend, loc="outside lower center", ncols=3)
+        for (model, own), marker in zip(tables.items(), cycle(SERIES_MARKERS)):
+            draw(ax, measure, own, Look(colours[model], model, marker=marker))
     return figure
 
 
@@ -114,7 +93,7 @@ def _family(model: str) -> str:
 
 def page(title: str) -> tuple[Figure, list[Axes]]:
     """A titled page with an empty panel for every measure of ``PANELS``."""
-    figure, axes = plt.subplots(2, 4, figsize=(15, 6.4))
+    figure, axes = plt.subplots(4, 2, figsize=(8.8, 13))
     figure.suptitle(title)
     return figure, list(axes.flat)
 
@@ -136,7 +115,7 @@ def draw(ax: Axes, measure: Measure, tables: Tables, look: Look) -> None:
         chosen = table if measure.intervention is None else table[table["intervention"] == measure.intervention]
         curve(ax, chosen, measure.column, look)
     ax.set_title(measure.title, fontsize=9.5)
-    ax.set_xlabel("relative depth", fontsize=9)
+    ax.set_xlabel(LENS_DEPTH if measure.experiment == "logit_lens" else BLOCK_DEPTH, fontsize=9)
     if measure.scale == "log":
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")

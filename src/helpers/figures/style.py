@@ -1,8 +1,8 @@
 """One style for all figures: colours, empty panels, a line with its interval; only ``save`` touches a file.
 
 In every figure lines are means over sequences, coloured bands their 95 % intervals, and grey is the
-untrained twin: the same architecture with fresh weights. The style holds while a figure is drawn or saved;
-the reader's own settings are neither used nor changed.
+untrained twin: the same architecture with fresh weights. Every colour has a marker. The style holds while a
+figure is drawn or saved; the reader's own settings are neither used nor changed.
 """
 
 import math
@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from helpers import paths
+from helpers.figures.layout import finish
 from helpers.files import writing
 
 Parameters = ParamSpec("Parameters")
@@ -29,8 +30,10 @@ Series = tuple[Axes, str, Colour, str]  # where it is drawn, column, colour, lab
 
 BLUE, ORANGE, GREEN, RED, PURPLE = sns.color_palette("colorblind")[:5]
 GREY = "0.55"
-PANEL = (4.4, 3.6)
-WIDEST = 4  # panels in one row
+MARKERS: dict[Colour, str] = {BLUE: "o", ORANGE: "s", GREEN: "D", RED: "v", PURPLE: "^"}
+SERIES_MARKERS = "osD^vP<>"  # of lines whose colours are shades of one
+PANEL = (4.4, 3.7)
+WIDEST = 2  # panels in one row
 STYLE: dict[str, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -49,8 +52,8 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "stages-of-inference",
 }
 THEME: dict[str, Any] = {**sns.plotting_context("notebook"), **sns.axes_style("whitegrid"), **STYLE}
-BLOCK_DEPTH = "relative depth of the layer"
-LENS_DEPTH = "relative depth (0 = embedding, 1 = output)"
+BLOCK_DEPTH = "relative depth of the layer (middle shaded)"
+LENS_DEPTH = "relative depth of the row (middle shaded)"
 
 
 @dataclass(frozen=True)
@@ -61,11 +64,12 @@ class Look:
     label: str | None = None
     dashes: str = "-"
     is_control: bool = False
-    marker: str = "o"
+    marker: str | None = None  # the colour's own
 
     def of_line(self) -> dict[str, Any]:
         """The arguments of ``Axes.plot``."""
-        weight: dict[str, Any] = {"lw": 1, "zorder": 1} if self.is_control else {"marker": self.marker, "ms": 3.5}
+        marker = self.marker or MARKERS.get(self.colour, "o")
+        weight: dict[str, Any] = {"lw": 1, "zorder": 1} if self.is_control else {"marker": marker, "ms": 4}
         return {"color": self.colour, "label": self.label, "ls": self.dashes, **weight}
 
 
@@ -84,19 +88,21 @@ def project_style() -> Iterator[None]:
 
 
 def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """The same figure function, drawing in the project's style."""
+    """The same figure function, drawing in the project's style, the figure finished as all are."""
 
     @wraps(draw)
     def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
         with project_style():
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+            finish(figure)
+            return figure
 
     return draw_in_style
 
 
 def panels(n_panels: int, table: pd.DataFrame, title: str) -> tuple[Figure, list[Axes]]:
-    """A titled row of empty axes, or two rows where one would be too wide to read."""
-    n_columns = n_panels if n_panels <= WIDEST else math.ceil(n_panels / 2)
+    """Titled empty axes, two in a row, so that they are read at half the width of a page."""
+    n_columns = min(n_panels, WIDEST)
     n_rows = math.ceil(n_panels / n_columns)
     size = PANEL[0] * n_columns + (1.4 if n_panels == 1 else 0), PANEL[1] * n_rows
     figure, axes = plt.subplots(n_rows, n_columns, figsize=size, squeeze=False)
@@ -117,14 +123,13 @@ def curve(ax: Axes, table: pd.DataFrame, column: str, look: Look) -> Axes:
 
 
 def curves(series: Sequence[Series], table: pd.DataFrame, control: pd.DataFrame | None = None) -> None:
-    """Draw measures on their axes, the untrained twin's in grey with the same dashes and one legend entry."""
-    drawn: list[Axes] = []
-    for ax, column, colour, label in series:
-        is_first, dashes = ax not in drawn, ("-", "--", ":")[drawn.count(ax)]
-        drawn.append(ax)
+    """Draw measures on their axes, the untrained twin's in grey with the same dashes."""
+    own = [ax for ax, *_ in series]
+    for number, (ax, column, colour, label) in enumerate(series):
+        dashes = ("-", "--", ":")[own[:number].count(ax)]
         curve(ax, table, column, Look(colour, label, dashes))
         if control is not None:
-            curve(ax, control, column, untrained("untrained" if is_first else None, dashes))
+            curve(ax, control, column, untrained("untrained" if own.count(ax) == 1 else f"{label}, untrained", dashes))
 
 
 def published_curve(
@@ -134,7 +139,6 @@ def published_curve(
     if published is not None:
         label = published["label"].iloc[0] + (f": {what}" if what else "")
         ax.plot(published["depth"], published[column], "k:", lw=1.2, marker=marker, ms=4, label=label)
-        ax.legend()
 
 
 def save(figure: Figure, slug: str, model: str, what: str | None = None) -> Path:

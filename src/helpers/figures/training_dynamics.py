@@ -6,9 +6,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from helpers.figures.stages_of_inference import PANELS, Tables, draw, page
-from helpers.figures.style import Look, styled, untrained
-
-MARKERS = "osD^vP<>"  # so that a line is known without its colour
+from helpers.figures.style import SERIES_MARKERS, Look, styled, untrained
 
 
 @styled
@@ -20,6 +18,5 @@ def training_dynamics(tables: Mapping[str, Tables], model: str, before: Tables |
         if before is not None:
             draw(ax, measure, before, untrained())
         for number, ((label, own), colour) in enumerate(zip(tables.items(), colours, strict=True)):
-            draw(ax, measure, own, Look(colour, label, marker=MARKERS[number % len(MARKERS)]))
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=8)
+            draw(ax, measure, own, Look(colour, label, marker=SERIES_MARKERS[number % len(SERIES_MARKERS)]))
     return figure

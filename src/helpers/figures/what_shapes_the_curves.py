@@ -37,7 +37,6 @@ def what_shapes_the_curves(table: pd.DataFrame, control: pd.DataFrame | None = N
     for ax in (axes[0], *axes[2:]):
         ax.set_yscale("log")
     axes[1].set_ylim(0, 1)
-    axes[1].legend()
     return figure
 
 
@@ -54,8 +53,6 @@ def bos_norm(table: pd.DataFrame) -> Figure:
             curve(axes[1], blocks, "attention_to_bos", Look(GREEN, f"to BOS{suffix}", dashes))
     axes[0].set(yscale="log", xlabel=LENS_DEPTH, ylabel="norm of the residual stream")
     axes[1].set(ylim=(0, 1), xlabel=LENS_DEPTH, ylabel="attention to BOS")
-    for ax in axes:
-        ax.legend()
     return figure
 
 
@@ -87,7 +84,6 @@ def _beside(
                 curve(ax, rows[rows["curve"] == which], "value", look)
         ax.set(xlabel=LENS_DEPTH if which.startswith("lens") else BLOCK_DEPTH, ylabel=PANELS[which])
         ax.set_yscale("log" if which in LOGARITHMIC else "linear")
-    axes[0].legend()
     return figure
 
 

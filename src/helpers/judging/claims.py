@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 
 from helpers import lesion
-from helpers.judging.evidence import BESIDE, STATISTICS, lead_over_commonest
+from helpers.judging.evidence import BESIDE, STATISTICS
+from helpers.judging.evidence_of_lesions import lead_over_commonest
 from helpers.judging.measures import Measures
 from helpers.judging.wordings import Claim
 from helpers.stats import UNKNOWN, Resampled, pool

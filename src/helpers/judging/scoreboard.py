@@ -11,7 +11,8 @@ from helpers.judging import claims, published, runs, twins, wordings
 
 SLUG = "claims"
 NOT_RUN = "not run"
-FIRM = (claims.HOLDS, claims.DOES_NOT_HOLD, "")
+DENIED, SHARED = "twins deny it", "none: twins hold it too"  # by untrained twins
+WORDS = ("kind", "reason", "remark", "paper")  # columns that may be empty
 
 
 def evaluate(model: str, experiment: str | None = None, seed: int = 0) -> pd.DataFrame:
@@ -45,14 +46,31 @@ def save_across(seed: int = 0) -> None:
     tables.write(paths.results(runs.ACROSS) / f"{SLUG}.csv", judged)
 
 
+def load(model: str) -> pd.DataFrame | None:
+    """The verdicts as they were saved, their twin's beside them; none where nothing has been judged."""
+    saved, of_twin = (tables.load(SLUG, name) for name in (model, twins.name(model)))
+    return None if saved is None else beside_twin(_with_words(saved), None if of_twin is None else _with_words(of_twin))
+
+
+def beside_twin(judged: pd.DataFrame, of_twin: pd.DataFrame | None) -> pd.DataFrame:
+    """The same with columns ``outcome``, ``untrained`` (the twin's) and ``evidence`` (what it is worth if it holds).
+
+    ``of_twin`` is none where no twin was run.
+    """
+    twin = outcome(of_twin.set_index("claim")).reindex(judged["claim"]).to_list() if of_twin is not None else None
+    untrained = twin or [NOT_RUN] * len(judged)
+    evidence = [worth(*pair) for pair in zip(judged["verdict"], untrained, strict=True)]
+    return judged.assign(outcome=outcome(judged), untrained=untrained, evidence=evidence)
+
+
 def table(model: str, experiment: str | None = None, seed: int = 0) -> pd.DataFrame:
     """The verdicts in words, the model's beside its untrained twin's, for people to read."""
-    judged = evaluate(model, experiment, seed)
     twin_was_run = runs.has_been_run(twins.name(model), runs.SLUGS if experiment is None else [experiment])
-    of_twin = evaluate(twins.name(model), experiment, seed).set_index("claim") if twin_was_run else pd.DataFrame()
-    twin = outcome(of_twin).reindex(judged["claim"]).to_list() if twin_was_run else [NOT_RUN] * len(judged)
+    of_twin = evaluate(twins.name(model), experiment, seed) if twin_was_run else None
+    judged = beside_twin(evaluate(model, experiment, seed), of_twin)
     verdict = [
-        f"{word} ({remark})" if remark else word for word, remark in zip(outcome(judged), judged["remark"], strict=True)
+        f"{word} ({remark})" if remark else word
+        for word, remark in zip(judged["outcome"], judged["remark"], strict=True)
     ]
     shown = pd.DataFrame(
         {
@@ -62,8 +80,8 @@ def table(model: str, experiment: str | None = None, seed: int = 0) -> pd.DataFr
             "paper": judged["paper"],
             "source": judged["source"],
             "verdict": verdict,
-            "untrained": twin,
-            "evidence": [worth(*pair) for pair in zip(judged["verdict"], twin, strict=True)],
+            "untrained": judged["untrained"],
+            "evidence": judged["evidence"],
         }
     )
     return shown.set_index("claim")
@@ -78,7 +96,7 @@ def worth(verdict: str, twin: str) -> str:
     """What a claim that holds is worth: an untrained twin that denies it makes it evidence of something learned."""
     if verdict != claims.HOLDS or twin == NOT_RUN:
         return ""
-    return {claims.HOLDS: "none: twins hold it too", claims.DOES_NOT_HOLD: "twins deny it"}.get(twin, "twins undecided")
+    return {claims.HOLDS: SHARED, claims.DOES_NOT_HOLD: DENIED}.get(twin, "twins undecided")
 
 
 def verdicts(models: Sequence[str], seed: int = 0) -> pd.DataFrame:
@@ -88,16 +106,21 @@ def verdicts(models: Sequence[str], seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(columns).dropna()  # a claim about a published curve is not for every model
 
 
-def lines(model: str, seed: int = 0) -> list[str]:
-    """The scoreboard as lines of a terminal, the firm verdicts first."""
-    shown = table(model, seed=seed).reset_index()
-    rank = shown["verdict"].map(lambda verdict: [verdict.startswith(word) for word in FIRM].index(True))
-    shown["verdict"] = shown["verdict"].where(rank < len(FIRM) - 1, f"{claims.UNDECIDED}, " + shown["verdict"])
-    in_order = shown.iloc[rank.argsort(kind="stable")]
-    return [
-        f"  {row.verdict}: {row.claim} (statistic {row.statistic}; untrained: {row.untrained})"
-        for row in in_order.itertuples()
-    ]
+def summary(judged: pd.DataFrame) -> str:
+    """How many claims hold, and how many of these the twins deny or share: one line."""
+    number = judged["verdict"].value_counts().reindex(claims.VERDICTS, fill_value=0)
+    worth_of = judged["evidence"].value_counts().reindex([DENIED, SHARED], fill_value=0)
+    twins_say = f" (untrained twins deny {worth_of[DENIED]} of these and share {worth_of[SHARED]})"
+    was_run = (judged["untrained"] != NOT_RUN).any() and number[claims.HOLDS]
+    return (
+        f"of {len(judged)} claims {number[claims.HOLDS]} hold{twins_say if was_run else ''}, "
+        f"{number[claims.DOES_NOT_HOLD]} do not hold, {number[claims.UNDECIDED]} are undecided"
+    )
+
+
+def _with_words(saved: pd.DataFrame) -> pd.DataFrame:
+    """The table as it was before it was written: an empty word is not a missing number."""
+    return saved.assign(**{column: saved[column].astype("str").where(saved[column].notna(), "") for column in WORDS})
 
 
 def _with_interval(row: Any) -> str:

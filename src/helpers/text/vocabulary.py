@@ -13,11 +13,18 @@ from transformer_lens.model_bridge import TransformerBridge
 from helpers.errors import InputError
 
 SENTENCE_PIECE_SPACE = "▁"
+SEEN_AS = {" ": "·", "\n": "↵", "\t": "⇥"}
 
 
 def token_texts(bridge: TransformerBridge) -> list[str]:
     """What every row of the unembedding spells; empty for special tokens and for rows without a token."""
     return list(_token_texts(bridge.tokenizer, bridge.cfg.d_vocab))
+
+
+def visible_texts(bridge: TransformerBridge, tokens: list[int]) -> list[str]:
+    """What tokens spell, with everything in it to be seen; special ones by name, rows without a token by number."""
+    texts, name = token_texts(bridge), bridge.tokenizer.convert_ids_to_tokens
+    return ["".join(map(_visible, texts[token])) or str(name(token) or f"[{token}]") for token in tokens]
 
 
 def word_spans(texts: list[str], tokens: Int[Tensor, "pos"]) -> list[tuple[int, int]]:
@@ -49,6 +56,10 @@ def boundary_tokens(bridge: TransformerBridge) -> tuple[int, int]:
     if bos is None or eos is None:
         raise InputError("the model has neither a BOS nor an EOS token: name one in tokenizer_config.json")
     return bos, eos
+
+
+def _visible(character: str) -> str:
+    return SEEN_AS.get(character) or (character if character.isprintable() else repr(character)[1:-1])
 
 
 def _first(*candidates: int | list[int] | None) -> int | None:

@@ -1,0 +1,1 @@
+"""What the site needs beyond Sphinx, myst-nb and its theme: one small extension a module."""

@@ -22,13 +22,13 @@ import shapes
 import torch
 
 from helpers import attention, lens, models, neurons, norms
-from helpers.engine import readout, sources
+from helpers.engine import readout
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
-SEQUENCES = {"gpt2": 4, "pythia-410m": 2, "48-layers": 2, "pocket": 16}
+SEQUENCES = {"gpt2": 4, "pythia-410m": 2, "48-layers": 2, "12-layers": 16}
 CONTEXT = 256
-AUTHORS_MANNER = ("gpt2", "pocket")  # it would take hours for the others
+AUTHORS_MANNER = ("gpt2", "12-layers")  # it would take hours for the others
 SAME_KL = 1e-4
 
 
@@ -41,19 +41,16 @@ def main() -> None:
     options = parser.parse_args()
     for shape in options.shape or shapes.CONFIGS:
         with tempfile.TemporaryDirectory() as folder:
-            config = shapes.CONFIGS[shape]
-            name = shapes.checkpoint(config(), Path(folder)) if config else shape
-            table = measure(shape, name, options.repeats)
+            table = measure(shape, shapes.checkpoint(shapes.CONFIGS[shape](), Path(folder)), options.repeats)
         print(table.to_string(index=False, na_rep="", float_format="{:.2f}".format), flush=True)
         record(shape, table)
     if not options.no_growth:
         growth.run(HERE, options.repeats)
 
 
-def measure(shape: str, name: str, repeats: int) -> pd.DataFrame:
+def measure(shape: str, folder: str, repeats: int) -> pd.DataFrame:
     """One row per contender: median seconds, ratio to the sweep, peak memory beyond the weights."""
-    bridge = models.load(name)
-    folder = name if name != shape else str(sources.find(name).folder)
+    bridge = models.load(folder)
     tokens = shapes.tokens(SEQUENCES[shape], CONTEXT, bridge.cfg.d_vocab)
     layers = bridge.blocks[0].name.rpartition(".")[0]
     ways = {

@@ -16,7 +16,16 @@ CONFIGS = {
         vocab_size=50304, hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096, **ENDS
     ),
     "48-layers": lambda: narrow(n_layers=48, width=512, vocab_size=50257),
-    "pocket": None,
+    "12-layers": lambda: GPTNeoXConfig(
+        vocab_size=4096,
+        hidden_size=128,
+        num_hidden_layers=12,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=256,
+        use_parallel_residual=False,
+        **ENDS,
+    ),
 }
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, VOCABULARY
 from transformers import AutoModelForCausalLM
 
 from helpers import blocks, metrics
@@ -13,7 +13,7 @@ from helpers.blocks import BlockInputs
 from helpers.engine import readout
 from helpers.errors import InputError
 
-TOKENS = torch.randint(1, 4000, (16,), generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randint(1, VOCABULARY, (16,), generator=torch.Generator().manual_seed(3))
 PLACES, REACH = torch.tensor([3, 9, 14, 9]), torch.tensor([1, 3, 2, 1])
 
 

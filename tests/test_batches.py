@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 import torch
+from checkpoints import VOCABULARY
 
 from helpers import lens, lesion
 from helpers.engine import batches
@@ -83,7 +84,7 @@ def test_other_errors_pass():
 @pytest.mark.parametrize("sweep", [lesion.sweep, lens.sweep])
 def test_a_sweep_that_runs_out_of_memory_halfway_gives_the_same_table(sweep, bridges, monkeypatch):
     bridge = bridges["gpt2"]
-    tokens = torch.randint(4096, (5, 12), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(VOCABULARY, (5, 12), generator=torch.Generator().manual_seed(0))
     expected = sweep(bridge, tokens, batch_size=5)
     block, rows = bridge.blocks[2], []
 

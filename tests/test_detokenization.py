@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from checkpoints import VOCABULARY
 from transformers import AutoModelForCausalLM
 
 from helpers import stats, tables
@@ -124,7 +125,7 @@ def test_windows_of_one_document_are_in_one_half():
 @pytest.mark.parametrize("kind", ["gpt2", "neox_sequential", "llama"])
 def test_the_sweep_agrees_with_attention_of_the_plain_model(kind, bridges, checkpoints):
     bridge = bridges[kind]
-    tokens = torch.randint(1, 4000, (4, 12), generator=torch.Generator().manual_seed(1))
+    tokens = torch.randint(1, VOCABULARY, (4, 12), generator=torch.Generator().manual_seed(1))
     rows = detokenization.sweep(bridge, tokens, WORDS, batch_size=3).set_index(["sequence", "layer", "head"])
     plain = AutoModelForCausalLM.from_pretrained(checkpoints[kind], attn_implementation="eager")
     patterns = plain(tokens, output_attentions=True).attentions

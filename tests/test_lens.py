@@ -100,7 +100,7 @@ def test_a_row_is_compared_with_the_final_prediction_not_the_other_way_round(swe
     first = bridge.unembed(bridge.ln_final(bridge(tokens, stop_at_layer=1, use_cache=False)))
     log_p, log_q = (logits[:, 1:-1].log_softmax(-1) for logits in (bridge(tokens, use_cache=False), first))
     forwards, backwards = ((a.exp() * (a - b)).sum(-1).mean(-1) for a, b in ((log_p, log_q), (log_q, log_p)))
-    assert (forwards - backwards).abs().min() > 1e-3
+    assert (forwards - backwards).abs().min() > 1e-4
     assert table.xs(1, level="layer")["kl_nats"].tolist() == pytest.approx(forwards.tolist(), abs=1e-5)
 
 
@@ -131,7 +131,7 @@ def test_planted_a_model_that_always_says_the_commonest_token_and_one_that_never
     bridge = bridges["gpt2"]
     tokens = torch.arange(60).reshape(3, 20)
     tokens[:, 5:9] = 77
-    for said, share in ((77, 1.0), (4000, 0.0)):
+    for said, share in ((77, 1.0), (1400, 0.0)):
         loud = torch.zeros(bridge.W_U.shape[1]).index_fill(0, torch.tensor([said]), 1e4)
         monkeypatch.setattr(readout.Unembedding, "of", lambda bridge, loud=loud: readout.Unembedding(bridge.W_U, loud))
         assert (lens.sweep(bridge, tokens)["top1_commonest"] == share).all()

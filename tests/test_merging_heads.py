@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from checkpoints import VOCABULARY
 from transformers import AutoModelForCausalLM
 
 from helpers import stats, tables
 from helpers.beyond import merging_heads, merging_statements
 from helpers.text import word_endings
 
-TOKENS = torch.randint(1, 4000, (3, 40), generator=torch.Generator().manual_seed(0))
+TOKENS = torch.randint(1, VOCABULARY, (3, 40), generator=torch.Generator().manual_seed(0))
 ENDS = pd.DataFrame([(0, 4, 20, 35), (0, 4, 39, 16), (1, 4, 63, 75), (2, 4, 100, 111)], columns=word_endings.COLUMNS)
 MERGING = merging_heads.MUCH
 

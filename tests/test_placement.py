@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, VOCABULARY
 
 from helpers import attention, lens, lesion, models, neurons, norms
 from helpers.engine import batches, offloading, placement
@@ -44,7 +44,7 @@ def resident(bridge) -> list[int]:
 def test_every_experiment_gives_the_same_on_an_offloaded_model(kind, dispatched, bridges):
     whole, pieces = bridges[kind], dispatched(kind)
     assert min(resident(whole)) > 0 and max(resident(pieces)) == 0
-    tokens = torch.randint(4096, (2, 12), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(VOCABULARY, (2, 12), generator=torch.Generator().manual_seed(0))
     for experiment in (lesion, attention, lens, norms):
         pd.testing.assert_frame_equal(experiment.sweep(pieces, tokens), experiment.sweep(whole, tokens))
     pd.testing.assert_frame_equal(neurons.moments(pieces), neurons.moments(whole))

@@ -95,4 +95,4 @@ def authors_lines(figure: Figure) -> list[Line2D]:
 
 
 def legend(ax: Axes) -> list[str]:
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    return ax.get_legend_handles_labels()[1]

@@ -5,7 +5,7 @@ from itertools import permutations
 import pandas as pd
 import pytest
 import torch
-from checkpoints import KINDS
+from checkpoints import KINDS, VOCABULARY
 
 from helpers.beyond import similarity
 from helpers.errors import InputError
@@ -127,7 +127,7 @@ def test_a_block_that_writes_nothing_leaves_streams_equal_and_its_own_row_empty(
 
 @pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "llama"])
 def test_the_papers_similarity_is_that_of_each_sequences_last_token(kind, bridges):
-    bridge, tokens = bridges[kind], torch.randint(4000, (12, 7), generator=torch.Generator().manual_seed(0))
+    bridge, tokens = bridges[kind], torch.randint(VOCABULARY, (12, 7), generator=torch.Generator().manual_seed(0))
     _, cache = bridge.run_with_cache(tokens)
     hooks = [*(f"blocks.{layer}.hook_in" for layer in range(4)), "blocks.3.hook_out"]
     ends = torch.stack([cache[hook][:, -1] for hook in hooks]).double()

@@ -229,13 +229,13 @@ def test_muon_gets_the_matrices_of_attention_and_the_mlps_where_asked(mlp_optimi
 
 
 def test_a_run_can_start_from_another_model_with_another_activation(undisturbed, text, tmp_path):
-    options = [*TINY, "--start", undisturbed, "--activation", "relu", "--steps", 5, "--checkpoints", 0]
+    options = [*TINY, "--start", undisturbed, "--activation", "gelu", "--steps", 5, "--checkpoints", 0]
     assert train(text, "--out", tmp_path / "on", *options) == 0
     started, given = (load_file(folder / "model.safetensors") for folder in (tmp_path / "on" / "step0", undisturbed))
     assert all(torch.equal(started[name], given[name]) for name in given)
     assert (tmp_path / "on" / "tokenizer.json").read_text() == (undisturbed / "tokenizer.json").read_text()
     activations = [AutoConfig.from_pretrained(folder).hidden_act for folder in (tmp_path / "on", undisturbed)]
-    assert activations == ["relu", "gelu"]
+    assert activations == ["gelu", "relu"]
 
 
 def test_what_the_mlps_write_can_be_learned_anew(undisturbed, text, tmp_path):

@@ -42,11 +42,12 @@ def watch(page: "Page", server: str = "file:") -> Record:
     return record
 
 
-def grave_findings(page: "Page") -> list[str]:
-    """What axe-core calls serious or critical on the page as it now is: rule, what it asks for, where."""
+def grave_findings(page: "Page", *rules: str) -> list[str]:
+    """What axe-core calls serious or critical on the page as it now is, by all rules or some: rule, reason, where."""
     from axe_playwright_python.sync_playwright import Axe
 
-    violations = Axe().run(page).response["violations"]
+    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    violations = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {rule['help']}: {', '.join(str(node['target']) for node in rule['nodes'][:4])}"
         for rule in violations

@@ -10,6 +10,10 @@ NOTEBOOKS = sorted(path.stem for path in paths.NOTEBOOKS.glob("[0-9]*.ipynb"))
 SECONDS = 1200  # a notebook takes one or two minutes
 
 
+def shows_a_picture(cell: dict) -> bool:
+    return any("image/png" in output.get("data", {}) for output in cell["outputs"])
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_a_notebook_runs_to_its_end_without_a_red_cell(notebook, lab, page, screenshots):
     record = watch(page, lab.address)
@@ -19,6 +23,7 @@ def test_a_notebook_runs_to_its_end_without_a_red_cell(notebook, lab, page, scre
     keep(page, screenshots, notebook)
     lab.end_kernel(page)
     assert lab.red(cells) == []
+    assert [cell["source"] for cell in cells if "figures.save(" in cell["source"] and not shows_a_picture(cell)] == []
     assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert broken_images(page) == []
     assert record.outside == []

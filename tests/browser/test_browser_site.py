@@ -20,18 +20,23 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
-def test_no_page_asks_for_anything_complains_or_shuts_readers_out(site, page, scheme, screenshots):
+def test_no_page_asks_for_anything_complains_or_shuts_readers_out(site, page, screenshots):
     record = watch(page)
-    page.emulate_media(color_scheme=scheme)
     found = {}
     for file in sorted(site.rglob("*.html")):
         name = str(file.relative_to(site))
-        page.goto(file.as_uri())
-        if not name.startswith("src/"):  # those look all alike
-            keep(page, screenshots, f"site-{name.replace('/', '-')}-{scheme}")
-        found[name] = [*grave_findings(page), *broken_images(page), *record.errors, *record.outside]
         record.errors.clear()
         record.outside.clear()
+        page.emulate_media(color_scheme="light")
+        page.goto(file.as_uri())
+        findings = grave_findings(page)
+        if not name.startswith("src/"):  # those look all alike
+            keep(page, screenshots, f"site-{name.replace('/', '-')}-light")
+        page.emulate_media(color_scheme="dark")
+        findings += grave_findings(page, "color-contrast")  # nothing else can differ
+        if not name.startswith("src/"):
+            keep(page, screenshots, f"site-{name.replace('/', '-')}-dark")
+        found[name] = [*findings, *broken_images(page), *record.errors, *record.outside]
     assert {name: findings for name, findings in found.items() if findings} == {}
     assert len(found) > 14  # at least the notebooks
 

@@ -219,8 +219,8 @@ PLANTED = {
     ),
     "lens_kl_falls_late": (
         "logit_lens",
-        lambda x: lens(kl_nats=np.array([50, 4, 4, 4, 4, 4 * x, 3, 3, 3, 3, 0])),
-        0.7,
+        lambda x: lens(kl_nats=np.array([50, 7, 7, 7, 7, 5 * x, 3, 3, 3, 3, 0])),
+        1.05,
         "above",
     ),
     "lens_kl_falls_steadily": (
@@ -686,6 +686,17 @@ def test_the_useless_layer_is_chosen_on_other_documents_than_it_is_judged_on():
     rows = rows.assign(document=rows["sequence"] // 3, x=(rows["sequence"] // 3 % 2).astype(float))
     choosing, measuring = Measures(rows).halves("x")
     assert [*choosing.estimate, *measuring.estimate] == pytest.approx([0, 0, 1, 1])
+
+
+@pytest.mark.parametrize("n_layers", [4, 10, 12, 48])
+def test_a_straight_fall_of_the_lens_is_one_at_any_depth_and_an_early_one_is_less(n_layers):
+    falls = {"straight": np.linspace(3, 0, n_layers + 1), "early": np.linspace(1, 0, n_layers + 1) ** 2}
+    found = {}
+    for name, kl in falls.items():
+        measured = Measures(pd.DataFrame({"sequence": 0, "layer": range(n_layers + 1), "kl_nats": kl}))
+        found[name] = evidence.STATISTICS["halfway_kl_over_straight_fall"](measured).estimate
+    assert found["straight"] == pytest.approx(1)
+    assert found["early"] < 0.9
 
 
 def test_the_steepest_fall_and_rise_are_those_of_a_slow_search():

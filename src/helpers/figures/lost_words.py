@@ -42,7 +42,7 @@ def lost_words(losses: pd.DataFrame, spelled: Sequence[str], model: str) -> Figu
             ax.add_patch(Rectangle((start, line), width, 0.58, fc=colour, ec="0.7", lw=0.5))
             ax.text(start_of_text, line + 0.3, readable(spelled[position]), color=ink(colour), size=9, **FIXED)
             ax.text(start_of_text, line + 0.76, f"{change[position]:+.1f}", size=7, **FIXED)
-        ax.set(xlim=(0, LINE), ylim=(1 + places[-1][0], 0))
+        ax.set(xlim=(0, LINE + 0.2), ylim=(1 + places[-1][0], 0))
         ax.set_title(
             f"{intervention} layer {layer}" + (f" and {layer + 1}" if intervention == "swap" else ""), loc="left"
         )

@@ -31,7 +31,7 @@ STATISTICS: dict[str, Callable[..., Resampled]] = {
         neurons.early_share_of_prediction_neurons,
         neurons.last_prediction_neurons_over_before,
         neurons.late_suppression_share,
-        lens.halfway_kl_over_earlier,
+        lens.halfway_kl_over_straight_fall,
         lens.late_kl_over_halfway,
         lens.largest_kl_rise_over_halfway,
         lens.kl_fall_from_neuron_rise,

@@ -7,16 +7,19 @@ from helpers.judging.measures import Measures
 from helpers.stats import UNKNOWN, Resampled, combine
 
 
-def halfway_kl_over_earlier(lens: Measures) -> Resampled:
-    """The lens's KL at depth 0.5 / the median of its rows up to there, the embedding's left out.
+def halfway_kl_over_straight_fall(lens: Measures) -> Resampled:
+    """The lens's KL at depth 0.5 as a share of the median of its rows up to there, the embedding's left out, / the same
+    of a KL that falls in a straight line from the embedding to the last row.
 
-    It is 2/3 for a KL that falls in a straight line, and less for one that falls early.
+    It is 1 for a straight fall from any row on, and less for one that falls early.
     """
     depth, kl = lens.depth(), lens.curve("kl_nats")
     earlier = (depth > 0) & (depth <= HALFWAY)
     if earlier.sum() < 2:
         return UNKNOWN
-    return at_depth(kl, depth, HALFWAY) / kl.map(lambda rows: np.median(rows[:, earlier], axis=1))
+    straight = (1 - HALFWAY) / np.median(1 - depth[earlier])
+    share = at_depth(kl, depth, HALFWAY) / kl.map(lambda rows: np.median(rows[:, earlier], axis=1))
+    return share.map(lambda of_resamples: of_resamples / straight)
 
 
 def late_kl_over_halfway(lens: Measures) -> Resampled:

@@ -5,6 +5,7 @@ up, and norm weights and biases are random, so that every such mistake moves the
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -41,6 +42,17 @@ CONFIGS = {
 KINDS = tuple(CONFIGS)
 LAYER_NORM_KINDS = ("gpt2", "gpt2_untied", "neox_parallel", "neox_sequential", "phi")
 ROTARY_KINDS = ("neox_parallel", "neox_sequential", "phi", "llama", "qwen2")
+
+
+class MadeOnce(dict):
+    """A dictionary that makes what it is asked for and does not have yet."""
+
+    def __init__(self, make: Callable[[str], object]) -> None:
+        self.make = make
+
+    def __missing__(self, kind: str) -> object:
+        self[kind] = self.make(kind)
+        return self[kind]
 
 
 def make_checkpoint(kind: str, folder: Path, seed: int = 0) -> Path:

@@ -3,28 +3,16 @@
 Nothing of `helpers` is imported up here: it must come after pytest has switched its run-time type checks on.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
 
 
-class MadeOnce(dict):
-    """A dictionary that makes what it is asked for and does not have yet."""
-
-    def __init__(self, make: Callable[[str], object]) -> None:
-        self.make = make
-
-    def __missing__(self, kind: str) -> object:
-        self[kind] = self.make(kind)
-        return self[kind]
-
-
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict:
     """Folder of a random checkpoint by kind (see `checkpoints.KINDS`); read only, copy before you break one."""
-    from checkpoints import make_checkpoint
+    from checkpoints import MadeOnce, make_checkpoint
 
     root = tmp_path_factory.mktemp("checkpoints")
     return MadeOnce(lambda kind: make_checkpoint(kind, root / kind))
@@ -33,6 +21,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict:
 @pytest.fixture(scope="session")
 def bridges(checkpoints: dict) -> dict:
     """Loaded model by kind, or the bundled "pocket"; shared by all tests, so leave each as you found it."""
+    from checkpoints import MadeOnce
+
     from helpers import models
 
     return MadeOnce(lambda kind: models.load("pocket" if kind == "pocket" else str(checkpoints[kind])))

@@ -13,7 +13,7 @@ from helpers.judging import claims, runs, scoreboard
 
 SLUGS = [options.slug_of(notebook) for notebook in options.experiment_notebooks()]
 COMMITTED = paths.ROOT / "results"
-TABLES = sorted(str(file.relative_to(COMMITTED)) for file in COMMITTED.glob("pocket*/*.csv"))
+TABLES = sorted(f"{of}/{file.name}" for of in ("pocket", "pocket@untrained") for file in (COMMITTED / of).glob("*.csv"))
 BY_LAYER = runs.SLUGS
 SHARES = ("relative_accuracy", "top1_agreement", "accuracy", "right_to_wrong", "wrong_to_right")
 

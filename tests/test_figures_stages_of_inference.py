@@ -87,3 +87,14 @@ def test_the_same_page_is_the_same_file():
         figure = figures.stages_of_inference(tables_of("toy"), boundaries_at(1, 3, 5))
         contents.append(figures.save(figure, stages.SLUG, "toy").with_suffix(".svg").read_bytes())
     assert len(set(contents)) == 1
+
+
+def test_every_count_is_in_view_and_a_panel_without_counts_is_drawn_empty():
+    counts = [number for number, measure in enumerate(PANELS) if measure.scale == "count"]
+    models = {"many": tables_of("many"), "few": tables_of("few"), "none": {"mlp_norm": tables_of("none")["mlp_norm"]}}
+    for name, most in (("many", 9), ("few", 2)):
+        for panel in counts:
+            models[name][PANELS[panel].experiment][PANELS[panel].column] = range(most - 5, most + 1)
+    for shown, top in ((models, 9), ({"none": models["none"]}, 1)):
+        figure = figures.stages_across_models(shown)
+        assert [figure.axes[panel].get_ylim() for panel in counts] == [(0, pytest.approx(1.05 * top))] * len(counts)

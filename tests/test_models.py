@@ -30,9 +30,7 @@ def hf_model(folder: Path):
 @pytest.fixture(scope="module")
 def hf_models(checkpoints):
     """The plain Hugging Face model by kind."""
-    from conftest import MadeOnce
-
-    return MadeOnce(lambda kind: hf_model(checkpoints[kind]))
+    return kinds.MadeOnce(lambda kind: hf_model(checkpoints[kind]))
 
 
 @pytest.fixture

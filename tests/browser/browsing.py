@@ -46,7 +46,8 @@ def grave_findings(page: "Page", *rules: str) -> list[str]:
     """What axe-core calls serious or critical on the page as it now is, by all rules or some: rule, reason, where."""
     from axe_playwright_python.sync_playwright import Axe
 
-    options = {"resultTypes": ["violations"], **({"runOnly": list(rules)} if rules else {})}
+    # Without `preload` axe does not fetch style sheets itself, which a page on the disk is refused.
+    options = {"resultTypes": ["violations"], "preload": False, **({"runOnly": list(rules)} if rules else {})}
     violations = Axe().run(page, options=options).response["violations"]
     return [
         f"{rule['id']}: {rule['help']}: {', '.join(str(node['target']) for node in rule['nodes'][:4])}"

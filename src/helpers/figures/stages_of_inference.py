@@ -120,5 +120,5 @@ def draw(ax: Axes, measure: Measure, tables: Tables, look: Look) -> None:
         ax.set_yscale("log")
         ax.yaxis.set_major_formatter("{x:g}")
     elif measure.scale == "count":
-        ax.set_ylim(0, 1.05 * max(1, ax.dataLim.ymax))  # of all lines so far: a limit once set stays
+        ax.set_ylim(0, 1.05 * max(1, ax.dataLim.y1))  # of all lines so far, if any: a limit once set stays
         ax.yaxis.get_major_locator().set_params(integer=True)

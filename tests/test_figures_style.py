@@ -152,6 +152,14 @@ def test_saving_and_a_figure_that_fails_leave_it_as_well():
         assert mpl.rcParams == before
 
 
+def test_a_backend_that_is_loaded_while_drawing_goes_on_showing_figures():
+    with plt.rc_context():
+        mpl.interactive(False)
+        with style.project_style():
+            mpl.interactive(True)
+        assert mpl.is_interactive()
+
+
 @pytest.mark.parametrize("name", ["mlp_norm", "claims_heatmap"])
 def test_the_readers_style_changes_nothing_in_the_file(name):
     expected = saved(draw(name))

@@ -60,6 +60,13 @@ def test_committed_outputs_are_there_and_clean(path):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_cell_that_draws_shows_its_figure(path):
+    drawing = [cell for cell in code_cells(path) if re.search(r"^figures\.save\(", cell.source, flags=re.MULTILINE)]
+    for cell in drawing:
+        assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_has_a_cell_that_nbval_compares(path):
     assert any("NBVAL_CHECK_OUTPUT" in cell.source and cell.outputs for cell in code_cells(path))
 

@@ -2,7 +2,7 @@
 
 In every figure lines are means over sequences, coloured bands their 95 % intervals, and grey is the
 untrained twin: the same architecture with fresh weights. Every colour has a marker. The style holds while a
-figure is drawn or saved; the reader's own settings are neither used nor changed.
+figure is drawn or saved; the reader's own settings are neither used nor changed. All figures use it: it is longer.
 """
 
 import math
@@ -80,11 +80,16 @@ def untrained(label: str | None = "untrained", dashes: str = "-") -> Look:
 
 @contextmanager
 def project_style() -> Iterator[None]:
-    """The project's style, whatever the session's; afterwards the session's settings are what they were."""
+    """The project's style, whatever the session's; afterwards the session's settings are what they were.
+
+    All but one: a notebook shows figures as soon as its backend is loaded, which may happen in here.
+    """
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(THEME)
         yield
+        interactive = mpl.is_interactive()
+    mpl.interactive(interactive)
 
 
 def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:

@@ -38,7 +38,7 @@ def run_jobs(jobs: Sequence[Job], everything: bool, refresh: bool, at_a_time: in
                 ran.append(job)
                 try:
                     run_record.write(job.model, job.facts, job.slug, future.result())
-                    if refresh and not job.is_of_checkpoint:
+                    if _is_rewritten(job, refresh):
                         execution.copy_clean(job.executed, job.notebook)
                 except (InputError, BrokenProcessPool) as error:
                     failures.append(job)
@@ -51,7 +51,7 @@ def execute(job: Job, refresh: bool, threads: int | None) -> dict[str, Any]:
     """Execute one notebook; the record of what it read and made. ``InputError`` names notebook, cell and cause."""
     start = time.time()
     offline = not documents.is_streamed(job.parameters["corpus"])
-    parameters = {} if refresh and not job.is_of_checkpoint else job.parameters
+    parameters = {} if _is_rewritten(job, refresh) else job.parameters
     ledger = execution.execute(job.notebook, job.executed, parameters, offline, threads)
     _check_written(job, ledger)
     seconds = round(time.time() - start, 1)
@@ -81,6 +81,11 @@ def print_summary(jobs: Sequence[Job], ran: Sequence[Job]) -> None:
         rows.append((job.title, seconds, str(paths.figures(job.model) / f"{job.slug}.png")))
     for title, seconds, figure in rows:
         print(f"{title:<{max(len(row[0]) for row in rows)}}  {seconds:>10}  {figure}")
+
+
+def _is_rewritten(job: Job, refresh: bool) -> bool:
+    """Whether the committed notebook gets these outputs: a refresh shows the model and not its checkpoints."""
+    return refresh and not job.is_of_checkpoint
 
 
 def _group(job: Job) -> int:

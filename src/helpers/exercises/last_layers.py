@@ -9,17 +9,16 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from helpers.exercises import by_hand
 from helpers.exercises.answers import is_open
-from helpers.exercises.replies import OPEN, Reply, choose, judge, not_yet
+from helpers.exercises.replies import OPEN, Reply, choose, judge, pairs_of
 
 
 def check_better(better: Any, table: pd.DataFrame) -> Reply:
     """The blocks (length, layer) whose repetition lowers the loss, the whole interval below 0; perhaps none."""
     if is_open(better):
         return Reply(False, OPEN)
-    if isinstance(better, pd.DataFrame):
-        if not {"length", "layer"} <= set(better):
-            return not_yet("the table has no columns `length` and `layer`.")
-        better = list(better[["length", "layer"]].itertuples(index=False, name=None))
+    better, why = pairs_of(better, "length", "layer")
+    if why is not None:
+        return why
     runs = table.to_dict("records")
 
     def where(column: str, sign: int = 1) -> list[tuple[int, int]]:

@@ -12,7 +12,7 @@ from transformer_lens.model_bridge import TransformerBridge
 
 from helpers.exercises import by_hand
 from helpers.exercises.answers import is_open
-from helpers.exercises.replies import OPEN, Reply, choose, judge, not_yet
+from helpers.exercises.replies import OPEN, Reply, choose, judge, not_yet, pairs_of
 
 KEYS = ["kind", "n_neurons"]
 
@@ -25,10 +25,9 @@ def check_space_neurons(best: Any, bridge: TransformerBridge, texts: Sequence[st
     """
     if is_open(best):
         return Reply(False, OPEN)
-    if isinstance(best, pd.DataFrame):
-        if not {"layer", "neuron"} <= set(best):
-            return not_yet("the table has no columns `layer` and `neuron`.")
-        best = list(best[["layer", "neuron"]].itertuples(index=False, name=None))
+    best, why = pairs_of(best, "layer", "neuron")
+    if why is not None:
+        return why
     if not isinstance(best, list | tuple):
         return not_yet("give a list of pairs (layer, neuron), or the first rows of the ranking.")
     if len(best) != number:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from helpers.exercises.answers import is_open, matched, numbers, plain
 
@@ -105,6 +106,15 @@ def attempt(rule: Any, *arguments: Any) -> tuple[Any, Reply | None]:
         return rule(*arguments), None
     except Exception as error:
         return None, not_yet(f"your function stops with {type(error).__name__}: {str(error).splitlines()[:1]}.")
+
+
+def pairs_of(answer: Any, first: str, second: str) -> tuple[Any, Reply | None]:
+    """The pairs in two columns of a table, and what is no table as it is; or what to say where a column is missing."""
+    if not isinstance(answer, pd.DataFrame):
+        return answer, None
+    if not {first, second} <= set(answer):
+        return None, not_yet(f"the table has no columns `{first}` and `{second}`.")
+    return list(answer[[first, second]].itertuples(index=False, name=None)), None
 
 
 def _distance(given: np.ndarray, wanted: np.ndarray | None, expected: np.ndarray, tolerance: float) -> float:

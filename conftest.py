@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import torch
 
 OUTPUT_VARIABLE = "COMPANION_OUTPUT"
 NOTEBOOKS_OUTPUT = pytest.StashKey[Path]()
@@ -25,11 +24,15 @@ READS_NOTEBOOKS = "tests/test_committed.py"
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"  # the models are so small that threads would only wait for each other
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # as ``helpers`` has it, where more are asked for
+    import torch  # reads both when it is loaded
+
     torch.set_num_threads(1)
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist uses the folder of the session that started it
         config.stash[INHERITED_OUTPUT] = os.environ.get(OUTPUT_VARIABLE)
         os.environ[OUTPUT_VARIABLE] = tempfile.mkdtemp(prefix="companion-")
     config.stash[NOTEBOOKS_OUTPUT] = Path(os.environ[OUTPUT_VARIABLE])
+    os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = f"{config.stash[NOTEBOOKS_OUTPUT]}/.hypothesis"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

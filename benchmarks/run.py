@@ -22,7 +22,8 @@ import shapes
 import torch
 
 from helpers import attention, lens, models, neurons, norms
-from helpers.engine import readout
+from helpers.engine import architectures, arithmetic, readout
+from helpers.engine.arithmetic import Sizes
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.csv"
@@ -83,7 +84,9 @@ def measure(shape: str, folder: str, repeats: int) -> pd.DataFrame:
         }
         for what, own in measured.items()
     ]
-    return pd.DataFrame([*rows, *rates(shape, bridge, tokens, measured["sweep"].median)])
+    sizes = Sizes.of(architectures.skeleton(architectures.config_of(folder)))
+    operations = arithmetic.walk(sizes, CONTEXT) * tokens.numel()
+    return pd.DataFrame([*rows, *rates(shape, bridge, operations, measured["sweep"].median)])
 
 
 def record(shape: str, table: pd.DataFrame) -> None:
@@ -104,10 +107,10 @@ def check_same_kl(measured: dict[str, meter.Measured]) -> None:
                 raise SystemExit(f"sweep and {what} disagree: KL off by {worst:.2g}")
 
 
-def rates(shape: str, bridge, tokens: torch.Tensor, sweep_seconds: float) -> list[dict]:
+def rates(shape: str, bridge, operations: float, sweep_seconds: float) -> list[dict]:
     """The sweep's arithmetic at this machine's rate of matrix products, and the unembedding's share of that rate."""
     rate = meter.matrix_rate()
-    seconds = operations(bridge, tokens) / rate
+    seconds = operations / rate
     unembedding = readout.Unembedding.of(bridge)
     hidden = torch.randn(len(unembedding._buffer), bridge.cfg.d_model)
     own = meter.product_rate(lambda: unembedding._times_weight(hidden), 2 * hidden.numel() * bridge.cfg.d_vocab)
@@ -121,16 +124,6 @@ def rates(shape: str, bridge, tokens: torch.Tensor, sweep_seconds: float) -> lis
         {"shape": shape, "what": "square products [GFLOP/s]", "rate": rate / 1e9},
         {"shape": shape, "what": "unembedding [GFLOP/s]", "rate": own / 1e9, "share of rate": own / rate},
     ]
-
-
-def operations(bridge, tokens: torch.Tensor) -> float:
-    """Multiplications and additions of n_layers**2 blocks and 2 n_layers unembeddings, attention causal."""
-    weights = sum(parameter.numel() for parameter in bridge.blocks[0].parameters() if parameter.dim() > 1)
-    n_layers, context = bridge.cfg.n_layers, tokens.shape[1]
-    block = 2 * weights + 2 * context * bridge.cfg.d_model  # queries see half the context on average
-    unembedding = 2 * bridge.cfg.d_model * bridge.cfg.d_vocab
-    predicted = tokens.numel() * (context - 2) / context
-    return n_layers**2 * block * tokens.numel() + 2 * n_layers * unembedding * predicted
 
 
 if __name__ == "__main__":

@@ -5,8 +5,13 @@ Nothing of `helpers` is imported up here: it must come after pytest has switched
 
 from pathlib import Path
 
+import hypothesis
 import matplotlib.pyplot as plt
 import pytest
+
+hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None, max_examples=30)
+hypothesis.settings.load_profile("tests")
+hypothesis.settings.register_profile("mutation", phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate])
 
 
 @pytest.fixture(scope="session")

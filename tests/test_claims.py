@@ -16,6 +16,7 @@ N_SEQUENCES, N_LAYERS = 8, 11
 LAYERS = np.arange(N_LAYERS)
 MIDDLE = (LAYERS >= 2) & (LAYERS <= 8)
 NEURONS = "prediction_suppression_neurons"
+EXPERIMENTS = {claim.name: claim.experiment for claim in wordings.read()}
 ENTROPY_FALLS = "From the middle to the last tenth the lens grows more certain, by a twentieth of its entropy or more"
 
 
@@ -212,7 +213,7 @@ PLANTED = {
     "local_attention_falls": (
         "local_attention",
         lambda x: per_sequence(
-            {"attention_share": np.array([50, x, x, x, 9, 9, 9, 1, 1, 1]), "attention_share_no_bos": np.ones(10)}
+            {"attention_share": np.array([50, x, x, x, 9, 9, 1, 1, 1, 1]), "attention_share_no_bos": np.ones(10)}
         ),
         1.25,
         "above",
@@ -288,7 +289,7 @@ PLANTED = {
 
 
 def verdict(name: str, model: str = "toy") -> pd.Series:
-    return scoreboard.evaluate(model).set_index("claim").loc[name]
+    return scoreboard.evaluate(model, EXPERIMENTS[name]).set_index("claim").loc[name]
 
 
 def plant(name: str, value: float, model: str = "toy") -> None:
@@ -505,6 +506,25 @@ def test_deeper_models_are_compared_by_what_they_lose_for_the_share_that_is_drop
         write("layer_lesion", of_depth(n_layers, share), f"deep{n_layers}")
     (row,) = scoreboard.evaluate_across(["deep12", "deep6", "deep24"]).to_dict("records")
     assert (row["verdict"], abs(row["statistic"])) == (expected, pytest.approx(1))
+
+
+def rank_correlation(*n_layers: int) -> float:
+    """Of models whose middle is kept the better the deeper they are when a layer is dropped, and worse when swapped."""
+    models = []
+    for n, kept in zip(n_layers, (0.7, 0.88, 0.96), strict=True):
+        swapped = of_depth(n - 1, 1 - kept).assign(intervention="swap")
+        models.append(Measures(pd.concat([of_depth(n, kept), swapped])))
+    return float(evidence.STATISTICS["rank_correlation_with_layers"](models).estimate)
+
+
+def test_models_are_compared_by_what_they_keep_when_a_layer_is_dropped():
+    assert rank_correlation(6, 12, 24) == pytest.approx(1)
+    assert rank_correlation(6, 12, 12) == pytest.approx(3**0.5 / 2)  # ranks 1, 2.5 and 2.5 beside 1, 2 and 3
+
+
+@pytest.mark.parametrize("n_layers", [(12, 12, 12), (2, 6, 12)], ids=["equally deep", "one without a middle"])
+def test_models_that_cannot_be_ranked_have_no_rank_correlation(n_layers):
+    assert np.isnan(rank_correlation(*n_layers))
 
 
 def test_two_models_are_too_few_to_compare():

@@ -380,7 +380,7 @@ def test_parquet_file_without_the_column_is_refused_with_the_columns_there_are(p
 
 
 def test_parquet_file_of_numbers_or_of_nothing_is_refused(pocket, tmp_path):
-    assert "holds int, not text" in refusal(pocket, write_parquet(tmp_path / "numbers.parquet", [1, 2]))
+    assert "holds int64, not text" in refusal(pocket, write_parquet(tmp_path / "numbers.parquet", [1, 2]))
     nothing = pyarrow.array([None, None], pyarrow.string())
     assert "nothing.parquet is empty" in refusal(pocket, write_parquet(tmp_path / "nothing.parquet", nothing))
 

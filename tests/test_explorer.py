@@ -184,6 +184,16 @@ def test_a_page_is_written_again_only_if_it_would_be_another(loaded, monkeypatch
     assert len(loaded) == 5, "its own files have changed"
 
 
+@pytest.mark.parametrize("damage", [lambda page: page[:-9], lambda page: b"", lambda page: b"\x80\xff"])
+def test_a_page_that_was_damaged_is_written_again(damage, loaded):
+    same = {"device": "cpu", "dtype": "float32", "seed": 0, "file_hashes": {}}
+    file = explorer.update("gpt2", **same)
+    whole = file.read_bytes()
+    file.write_bytes(damage(whole))
+    explorer.update("gpt2", **same)
+    assert file.read_bytes() == whole and len(loaded) == 2
+
+
 def test_sentences_of_ones_own_go_where_one_wants_and_bad_ones_are_named(bridges, tmp_path):
     file = explorer.write(bridges["gpt2"], "gpt2", ["Good evening."], tmp_path / "own.html")
     assert "Good evening." in file.read_text(encoding="utf8")

@@ -1,10 +1,13 @@
 """Files appear whole or not at all, and the ledger knows what was read and written."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from helpers import files
+from helpers.errors import InputError
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path):
@@ -64,10 +67,35 @@ def test_what_is_read_and_then_written_is_both(ledger, tmp_path):
     assert found.written == [path] and found.read == {path: ""}
 
 
-def test_a_write_that_fails_is_not_noted(ledger, tmp_path):
-    with pytest.raises(OSError), files.writing(tmp_path / "table.csv"):
-        raise OSError("disk full")
-    assert not ledger.exists()
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "No space left on device"),
+        (OSError(errno.EROFS, os.strerror(errno.EROFS)), "Read-only file system"),
+        (OSError("4096 requested and 512 written"), "4096 requested and 512 written"),  # as numpy puts it
+    ],
+)
+def test_what_cannot_be_written_is_one_line_that_names_the_file_and_leaves_nothing(error, cause, ledger, tmp_path):
+    path = tmp_path / "new" / "table.csv"
+    one_line = rf"new/table.csv cannot be written \({cause}\): make room"
+    with pytest.raises(InputError, match=one_line), files.writing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert not list(path.parent.iterdir()) and not ledger.exists()
+
+
+def test_a_folder_in_the_place_of_a_file_is_to_be_removed(tmp_path):
+    (tmp_path / "table.csv" / "within").mkdir(parents=True)
+    one_line = r"table.csv cannot be written \(.*\): remove it"
+    with pytest.raises(InputError, match=one_line), files.writing(tmp_path / "table.csv") as temporary:
+        temporary.write_text("1")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_other_errors_pass(tmp_path):
+    with pytest.raises(ZeroDivisionError), files.writing(tmp_path / "table.csv"):
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
 
 
 def test_reading_tokens_is_noted(ledger):

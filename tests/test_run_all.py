@@ -18,11 +18,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_notebook
+from commands import write_notebook
 
 from helpers import models, paths, pipeline
 from helpers.beyond import training_dynamics
-from helpers.command import inspection, jobs, options, parser, presets
+from helpers.command import inspection, jobs, options, parser
 from helpers.engine import sources
 from helpers.errors import InputError
 from helpers.judging import runs
@@ -292,8 +292,13 @@ def slugs_to_run(capsys) -> set[str]:
 
 
 def _to_run(capsys) -> list[str]:
-    lines = capsys.readouterr().out.splitlines()
-    return [line.split(":")[0].split()[-1] for line in lines if line.endswith("to run")]
+    return [notebook for _, notebook in listed(capsys, "to run")]
+
+
+def listed(capsys, state: str) -> list[tuple[str, str]]:
+    """Model and notebook of every job that ``--list`` has printed with a state."""
+    rows = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
+    return [(row[0], row[1]) for row in rows if len(row) > 2 and row[2] == state]
 
 
 @pytest.mark.slow
@@ -375,8 +380,8 @@ content = "".join(file.read_text() for file in own if file.exists())
 def test_notebooks_that_compare_models_are_up_to_date_after_one_call(checkpoint, text, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     paths.NOTEBOOKS.mkdir()
-    _write_notebook(paths.NOTEBOOKS / "01_own.ipynb", WRITES.format(slug="own", content="model"))
-    _write_notebook(paths.NOTEBOOKS / "02_across.ipynb", COMPARES + WRITES.format(slug="across", content="content"))
+    write_notebook(paths.NOTEBOOKS / "01_own.ipynb", WRITES.format(slug="own", content="model"))
+    write_notebook(paths.NOTEBOOKS / "02_across.ipynb", COMPARES + WRITES.format(slug="across", content="content"))
     arguments, output = [*again(checkpoint, text), "--model", "pocket", "--jobs", "1"], tmp_path / "out"
     assert run(monkeypatch, output, *arguments) == 0
     across = output / "results" / "pocket" / "across.csv"
@@ -387,9 +392,8 @@ def test_notebooks_that_compare_models_are_up_to_date_after_one_call(checkpoint,
     assert capsys.readouterr().out.count("up to date") == 4
     (output / "results" / "pocket" / "own.csv").write_text("changed")
     run(monkeypatch, output, *arguments, "--list")
-    listed = [line.removesuffix(": to run") for line in capsys.readouterr().out.splitlines() if "to run" in line]
     folder = paths.model_folder(str(checkpoint))
-    assert listed == [f"{folder} 02_across", "pocket 01_own", "pocket 02_across"]
+    assert listed(capsys, "to run") == [(folder, "02_across"), ("pocket", "01_own"), ("pocket", "02_across")]
 
 
 @pytest.mark.slow
@@ -401,7 +405,7 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, 
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
     paths.NOTEBOOKS.mkdir()
     for name, source in notebooks.items():
-        _write_notebook(paths.NOTEBOOKS / f"{name}.ipynb", source)
+        write_notebook(paths.NOTEBOOKS / f"{name}.ipynb", source)
     status = run(monkeypatch, tmp_path / "out", *again(checkpoint, text))
     captured = capsys.readouterr()
     errors = sorted(line for line in captured.err.splitlines() if line.startswith("run_all.sh:"))
@@ -415,19 +419,9 @@ def test_a_failing_notebook_is_named_and_the_others_still_run(checkpoint, text, 
 
 def test_a_notebook_without_one_of_the_parameters_is_refused(checkpoint, text, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
-    _write_notebook(tmp_path / "01_old.ipynb", "pass", leave_out="seed")
+    write_notebook(tmp_path / "01_old.ipynb", "pass", leave_out="seed")
     assert run(monkeypatch, tmp_path / "out", *again(checkpoint, text)) == 2
     assert "01_old.ipynb has no parameter seed" in capsys.readouterr().err
-
-
-def _write_notebook(path: Path, source: str, leave_out: str = "") -> None:
-    preset = presets.read("pocket")
-    parameters = preset | {"model": preset.pop("models")[0]}
-    names = [name for name in parameters if name not in ("models", "checkpoints", "jobs", leave_out)]
-    cells = [new_code_cell("\n".join(f"{name} = {parameters[name]!r}" for name in names)), new_code_cell(source)]
-    cells[0].metadata["tags"] = ["parameters"]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
 
 
 BAD_OPTIONS = {
@@ -490,8 +484,9 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path, monkeypatch, capsy
 
 
 def test_a_preset_context_is_lowered_to_the_models_limit_with_a_note(checkpoint, text, tmp_path, monkeypatch, capsys):
-    arguments = ["--model", str(checkpoint), "--corpus", str(text), "--list", "--only", "mlp_norm"]
-    assert run(monkeypatch, tmp_path, *arguments) == 0
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path))
+    (job,) = planned("--model", str(checkpoint), "--corpus", str(text), "--only", "mlp_norm", "--control", "none")
+    assert job.parameters["context"] == 128
     assert "context lowered to the model's limit of 128 tokens" in capsys.readouterr().err
 
 

@@ -1,5 +1,7 @@
 """Planted boundaries are recovered; what has no step has one in at most 5 %: shuffled, straight, smooth, flat."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -167,6 +169,35 @@ def test_all_three_are_in_order_as_often_as_a_slow_count_of_random_orders_says()
         in_order += all(counts[0] for _, counts in passed) and places == sorted(places)
     assert shares["by_itself"] == pytest.approx(in_order / 2000, abs=0.02)
     assert shares["whole_rule"] <= min(shares["by_itself"], stages.CHANCE)
+
+
+@pytest.mark.parametrize(("n_layers", "first", "rare_enough"), [(7, 3, True), (5, 2, False)])
+def test_steps_at_one_place_are_in_order_in_the_one_random_order_that_keeps_all_three(n_layers, first, rare_enough):
+    """Of curves of two levels only the order with each level in one piece has a step that counts."""
+    planted = np.arange(n_layers) < first
+    falls = np.concatenate([[50], np.where(planted, 0.1, 0.5)])
+    curves = {
+        attention.SLUG: np.concatenate([[50], np.where(planted, 0.6, 0.3)]),
+        lens.SLUG: np.append(falls[::-1].cumsum()[::-1], 0),
+        norms.SLUG: np.concatenate([[50], np.where(planted, 0.2, 0.35)]),
+    }
+    shares = stages.shuffled_in_order({experiment: [SameEverywhere(curve)] for experiment, curve in curves.items()})
+    expected = 1 / math.comb(n_layers, first)
+    assert shares["by_itself"] == pytest.approx(expected, rel=0.4)
+    assert shares["whole_rule"] == (shares["by_itself"] if rare_enough else 0)
+
+
+def test_a_step_in_39_of_40_resamples_is_enough_and_in_38_it_is_not():
+    step, flat = np.where(np.arange(9) < 5, 1.0, 2.0), np.ones(9)
+    for n_flat, found in ((1, True), (2, False)):
+        draws = np.concatenate([np.full((40, 1), 9.0), np.repeat([step, flat], [40 - n_flat, n_flat], axis=0)], axis=1)
+        measures = SameEverywhere(draws[0])
+        measures.own = Resampled(draws[0], draws)
+        boundary = stages.Boundary("1 | 2", "e", "x", "it rises", True)
+        (row,) = stages.propose({"e": [measures]}, [boundary]).to_dict("records")
+        assert row["share_found"] == 1 - n_flat / 40
+        assert np.isfinite(row["layer"]) == found
+        assert (row["between"], row["measure"], row["meaning"]) == ("1 | 2", "x", "it rises")
 
 
 def test_a_step_the_wrong_way_is_no_boundary():

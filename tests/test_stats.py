@@ -139,6 +139,14 @@ def test_interventions_are_summarised_apart_and_each_by_layer():
     ]
     table = stats.summarise(pd.DataFrame(rows))
     assert table[["intervention", "layer", "x"]].values.tolist() == [["drop", 0, 0], ["drop", 1, 1], ["swap", 0, 10]]
+    assert table.index.tolist() == [0, 1, 2]
+
+
+def test_columns_are_the_keys_then_each_measure_with_its_ends_and_a_ratio_after_its_denominator():
+    sequences = sequences_of(4, right=np.ones(12), asked=np.ones(12), more=np.ones(12)).assign(document=3)
+    table = stats.summarise(sequences, ratios={"share": ("right", "asked")})
+    columns = [f"{name}{end}" for name in ("right", "asked", "share", "more") for end in ("", "_low", "_high")]
+    assert list(table) == ["layer", *columns]
 
 
 def test_rows_number_the_sequences_of_a_batch_from_its_first():
@@ -175,6 +183,11 @@ def test_a_function_of_statistics_is_that_of_each_resample(shape):
     for operation, result in ((np.subtract, first - second), (np.divide, first / second)):
         assert result.estimate.tolist() == operation(first.estimate, second.estimate).tolist()
         assert result.draws.tolist() == operation(first.draws, second.draws).tolist()
+
+
+def test_what_is_certain_is_the_same_in_as_many_resamples_as_everything_else():
+    number = stats.certain(2.5)
+    assert (number.estimate.item(), number.draws.tolist()) == (2.5, [2.5] * stats.RESAMPLES)
 
 
 def test_a_statistic_of_a_curve_is_taken_resample_by_resample():

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers import paths, tables
+from helpers.errors import InputError
 
 
 def table_of(*layers: int, **columns) -> pd.DataFrame:
@@ -64,6 +65,14 @@ def test_details_keep_all_digits_and_the_parameters_of_the_run():
     assert (folder / "slug.neurons.parquet").is_file()
 
 
+def test_details_are_numbered_anew_however_they_were_chosen():
+    details = pd.DataFrame({"sequence": [2, 0, 1], "x": [0.5, 0.25, 0.125]}, index=[7, 3, 5])
+    tables.save("slug", "toy", table_of(0), details)
+    read = tables.load_details("slug", "toy")
+    assert read.to_dict("list") == {"sequence": [2, 0, 1], "x": [0.5, 0.25, 0.125]}
+    assert read.index.tolist() == [0, 1, 2]
+
+
 def test_the_same_call_gives_the_same_bytes():
     details = pd.DataFrame({"sequence": [0, 1], "x": [1 / 3, np.pi]})
     tables.save("slug", "toy", table_of(0, 1), details, seed=0)
@@ -82,7 +91,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", fails_halfway)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="disk full"):
         tables.save("slug", "toy", table_of(0, 1, 2))
     assert files("toy") == before
 
@@ -90,6 +99,32 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(monkeypatch):
 def test_a_table_that_was_never_made_is_none():
     assert tables.load("slug", "toy") is None
     assert tables.load_details("slug", "toy") is None
+
+
+def test_shards_are_kept_apart_and_joined_in_their_order():
+    for number, seeds in ((2, [1, 0]), (1, [1, 0]), (3, [])):
+        rows = pd.DataFrame({"sequence": [number] * len(seeds), "seed": seeds, "x": 1 / 3}, index=[5, 7][: len(seeds)])
+        tables.save_shard("slug", "toy@step1", number, 3, rows, f"of part {number}")
+    assert [path.name for path in sorted((paths.results("toy@step1") / "shards").iterdir())] == [
+        f"slug-{number}of3.parquet" for number in (1, 2, 3)
+    ]
+    joined = tables.load_shards("slug", "toy@step1", 3)
+    assert joined.to_dict("list") == {"sequence": [1, 2, 1, 2], "seed": [0, 0, 1, 1], "x": [1 / 3] * 4}
+    assert joined.index.tolist() == [0, 1, 2, 3]
+    assert tables.shard_inputs("slug", "toy@step1", 2, 3) == "of part 2"
+
+
+def test_a_shard_that_is_missing_or_damaged_is_none_and_cannot_be_joined():
+    rows = pd.DataFrame({"sequence": [3, 1], "x": [0.5, 0.25]}, index=[4, 2])
+    tables.save_shard("slug", "toy", 2, 2, rows, "inputs")
+    message = "^no slug-1of2.parquet of toy: measure it with ./run_all.sh --shards 2$"
+    with pytest.raises(InputError, match=message):
+        tables.load_shards("slug", "toy", 2)
+    assert tables.shard_inputs("slug", "toy", 1, 2) is None
+    tables.save_shard("slug", "toy", 1, 2, rows.iloc[:1], "inputs")
+    assert tables.load_shards("slug", "toy", 2)["sequence"].tolist() == [3, 3, 1]
+    (paths.results("toy") / "shards" / "slug-1of2.parquet").write_bytes(b"PAR1 cut short")
+    assert tables.shard_inputs("slug", "toy", 1, 2) is None
 
 
 def test_saving_does_not_change_what_it_was_given():
@@ -102,3 +137,12 @@ def test_tables_call_a_model_what_its_folder_is_called(tmp_path):
     saved = tables.save("slug", "owner/name@step1", table_of(0))
     assert saved["model"].tolist() == ["owner--name@step1"]
     assert (tmp_path / "results" / "owner--name@step1" / "slug.csv").is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\xff", b'a,b\n"1'], ids=["empty", "binary", "cut off"])
+def test_a_damaged_table_is_named(content):
+    tables.save("slug", "toy", table_of(0), table_of(0))
+    for name, load in {"slug.csv": tables.load, "slug.sequences.parquet": tables.load_details}.items():
+        (paths.results("toy") / name).write_bytes(content)
+        with pytest.raises(InputError, match=rf"toy/{name} is damaged: remove it"):
+            load("slug", "toy")

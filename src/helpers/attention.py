@@ -22,9 +22,15 @@ DISTANCES = (1, 2, 4, 8, 16)
 
 
 def sweep(
-    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "sequence pos"],
+    batch_size: int | str = "auto",
+    only: range | None = None,
 ) -> pd.DataFrame:
-    """``local_attention`` and ``attention_by_distance`` of every layer: one row per sequence and layer."""
+    """``local_attention`` and ``attention_by_distance`` of every layer: one row per sequence and layer.
+
+    ``only`` some of the sequences are measured where a range of them is given.
+    """
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
         frames = []
@@ -39,7 +45,7 @@ def sweep(
         bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
         return frames
 
-    return over_sequences(bridge, tokens, measure, batch_size)
+    return over_sequences(bridge, tokens, measure, batch_size, only=only)
 
 
 def local_attention(pattern: Float[Tensor, "batch head query key"]) -> dict[str, Float[Tensor, "batch"]]:

@@ -17,13 +17,14 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import files, paths, stats
-from helpers.errors import InputError
+from helpers.errors import InputError, refused
 from helpers.models import context_limit
 from helpers.text import documents
 from helpers.text.vocabulary import boundary_tokens
 
 SHORTEST_CONTEXT = 8
 DOCUMENTS_PER_CALL = 256
+CHARACTERS_PER_CALL = 2**20  # of one document
 
 
 def windows(
@@ -101,7 +102,30 @@ def _check_shape(bridge: TransformerBridge, tokens: int, context: int) -> None:
 def _tokenised(tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
     texts = iter(texts)
     while batch := list(islice(texts, DOCUMENTS_PER_CALL)):
-        yield from tokenizer(batch, add_special_tokens=False, verbose=False)["input_ids"]
+        with refused("the model's tokenizer cannot read the text: use the one that the model was trained with"):
+            tokenised = _ids(tokenizer, batch)
+        yield from tokenised
+
+
+def _ids(tokenizer, batch: list[str]) -> list[list[int]]:
+    """The ids of each text. One that is too long to be tokenised at once, which takes a hundred times its memory, is
+    cut before spaces; the tokens at a cut may be others than within a text."""
+
+    def ids(texts: list[str]) -> list[list[int]]:
+        return tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+
+    if max(map(len, batch)) <= CHARACTERS_PER_CALL:
+        return ids(batch)
+    return [[token for piece in _pieces(text) for token in ids([piece])[0]] for text in batch]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while start < len(text):
+        end = start + CHARACTERS_PER_CALL
+        space = text.rfind(" ", start + 1, end) if end < len(text) else -1
+        yield text[start : (end := space if space > 0 else end)]
+        start = end
 
 
 def _joined(pieces: Iterable[list[int]], eos: int) -> Iterator[np.ndarray]:

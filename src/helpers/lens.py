@@ -26,7 +26,10 @@ COMMONEST = 10
 
 
 def sweep(
-    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "sequence pos"],
+    batch_size: int | str = "auto",
+    only: range | None = None,
 ) -> pd.DataFrame:
     """Every row of the lens on every sequence: one row per sequence and layer 0 .. n_layers.
 
@@ -36,7 +39,8 @@ def sweep(
     the shares of predictions that change so from the row before (NaN at row 0); and the superseded lens, in
     which every row is divided by the final residual's scale and b_U left out: ``kl_nats_final_scale``,
     ``entropy_bits_final_scale``.
-    Means over positions 1 .. pos-2.
+    Means over positions 1 .. pos-2. ``only`` some of the sequences are measured where a range is given; the
+    commonest tokens are those of all.
     """
     commonest = commonest_tokens(tokens)
 
@@ -55,7 +59,7 @@ def sweep(
         streams.visit_rows(bridge, batch, reduce)
         return frames
 
-    return over_sequences(bridge, tokens, measure, batch_size)
+    return over_sequences(bridge, tokens, measure, batch_size, only=only)
 
 
 def commonest_tokens(tokens: Int[Tensor, "sequence pos"]) -> Int[Tensor, "commonest"]:

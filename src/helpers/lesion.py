@@ -29,6 +29,7 @@ def sweep(
     tokens: Int[Tensor, "sequence pos"],
     batch_size: int | str = "auto",
     exact: TransformerBridge | None = None,
+    only: range | None = None,
 ) -> pd.DataFrame:
     """Every drop and every swap on every sequence: one row per sequence, layer and intervention.
 
@@ -37,7 +38,8 @@ def sweep(
     ``accuracy``, ``accuracy_intact`` and ``accuracy_commonest``, that of always guessing the commonest
     token; ``loss_change_nats`` and ``entropy_change_bits``, lesioned minus intact; ``kl_noise_nats``
     KL(``exact`` || intact), what rounding alone does, where ``exact`` is the same model in float32
-    (without it unknown, but 0 for a float32 model). Means over positions 1 .. pos-2.
+    (without it unknown, but 0 for a float32 model). Means over positions 1 .. pos-2. ``only`` some of the
+    sequences are measured where a range of them is given; the commonest token is that of all.
     """
     inputs = blocks.record_inputs(bridge, tokens)
     unembedding = readout.Unembedding.of(bridge)
@@ -59,7 +61,7 @@ def sweep(
             frames.append(stats.rows(first, measures, layer=layer, intervention="swap" if is_swap else "drop"))
         return frames
 
-    return over_sequences(bridge, tokens, measure, batch_size, streams=2 * bridge.cfg.n_layers)
+    return over_sequences(bridge, tokens, measure, batch_size, streams=2 * bridge.cfg.n_layers, only=only)
 
 
 def lesioned_streams(

@@ -24,11 +24,15 @@ SUM_TOLERANCE = 1e-3
 
 
 def sweep(
-    bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"], batch_size: int | str = "auto"
+    bridge: TransformerBridge,
+    tokens: Int[Tensor, "sequence pos"],
+    batch_size: int | str = "auto",
+    only: range | None = None,
 ) -> pd.DataFrame:
     """The measures of ``norms`` of every layer: one row per sequence and layer.
 
-    Raises ``InputError`` for an architecture whose blocks add anything but attention and MLP.
+    ``only`` some of the sequences are measured where a range of them is given. Raises ``InputError`` for an
+    architecture whose blocks add anything but attention and MLP.
     """
 
     def measure(first: int, batch: Int[Tensor, "batch pos"]) -> list[pd.DataFrame]:
@@ -49,7 +53,7 @@ def sweep(
         bridge.run_with_hooks(batch, fwd_hooks=hooks, return_type=None, use_cache=False)
         return frames
 
-    return over_sequences(bridge, tokens, measure, batch_size)
+    return over_sequences(bridge, tokens, measure, batch_size, only=only)
 
 
 def norms(parts: dict[str, Float[Tensor, "batch pos d_model"]]) -> dict[str, Float[Tensor, "batch"]]:

@@ -8,6 +8,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from helpers.errors import InputError, refused
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PRESETS = ROOT / "presets"
@@ -19,9 +21,20 @@ HELPERS = ROOT / "src" / "helpers"
 OUTPUT_VARIABLE = "COMPANION_OUTPUT"
 
 
+def absolute(name: str | Path) -> Path:
+    """The absolute path that a user means by ``name``; nothing need be there.
+
+    Raises ``InputError`` for what no path can be: the home of nobody, a link that leads back to itself, a null byte.
+    """
+    with refused(f"{str(name)!r} is no path that can be followed: check its spelling and its links"):
+        path = Path(name).expanduser().resolve()
+        path.exists()  # raises what every later look at it would
+    return path
+
+
 def output() -> Path:
     """The folder that holds ``figures/`` and ``results/``: the repository unless ``COMPANION_OUTPUT`` is set."""
-    return Path(os.environ.get(OUTPUT_VARIABLE) or ROOT).expanduser().resolve()
+    return absolute(os.environ.get(OUTPUT_VARIABLE) or ROOT)
 
 
 def figures(model: str) -> Path:
@@ -39,7 +52,10 @@ def is_model_folder(name: str) -> bool:
 
     In one word, so that ``pocket`` or ``gpt2`` is not mistaken for a folder of figures of that name.
     """
-    folder = Path(name).expanduser()
+    try:
+        folder = absolute(name)
+    except InputError:
+        return False
     if not name or not folder.is_dir():
         return False
     return (
@@ -70,6 +86,6 @@ def model_folder(name: str) -> str:
     """
     base, suffix = split_model_name(name)
     if is_model_folder(base):
-        path = Path(base).expanduser().resolve()
+        path = absolute(base)
         base = f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
     return base.replace("/", "--") + suffix.replace("/", "--")

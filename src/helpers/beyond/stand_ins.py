@@ -15,7 +15,6 @@ sequences than it is tested on, and on other documents.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import pandas as pd
 import torch
@@ -27,7 +26,7 @@ from helpers import blocks, lesion, stats
 from helpers.beyond import fits
 from helpers.engine import readout
 from helpers.engine.batches import device, over_sequences
-from helpers.engine.streams import advance, final_hidden, intact_streams
+from helpers.engine.streams import advance, final_hidden
 from helpers.errors import InputError
 from helpers.judging.measures import Measures
 from helpers.stats import UNKNOWN, Resampled
@@ -71,8 +70,11 @@ def fit(bridge: TransformerBridge, tokens: Int[Tensor, "sequence pos"]) -> list[
     """A stand-in for every block, fitted on all positions of ``tokens`` but BOS; temperatures on few sequences."""
     tokens = tokens.to(device(bridge))
     inputs = blocks.record_inputs(bridge, tokens)
-    rows = intact_streams(bridge, tokens, inputs)[:, :, 1:].flatten(1, 2).float()
-    maps = [fits.fit_affine(before, after - before) for before, after in pairwise(rows)]
+    maps, stream = [], blocks.embed(bridge, tokens)
+    for layer in range(bridge.cfg.n_layers):  # two rows of the stream at a time: of a long text all would fill memory
+        before = stream[:, 1:].clone().flatten(0, 1).float()
+        advance(bridge, layer, stream[None], inputs)
+        maps.append(fits.fit_affine(before, stream[:, 1:].flatten(0, 1).float() - before))
     few = tokens[:: max(1, len(tokens) // FOR_TEMPERATURES)][:FOR_TEMPERATURES]
     unembedding = readout.Unembedding.of(bridge)
     intact, *dropped = final_hidden(bridge, replaced_streams(bridge, few, [torch.clone] * len(maps), inputs))

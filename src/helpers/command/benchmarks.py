@@ -40,7 +40,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     chosen = _parser().parse_args(arguments)
     _check(chosen)
     if chosen.output:
-        os.environ[paths.OUTPUT_VARIABLE] = str(chosen.output.expanduser().resolve())
+        os.environ[paths.OUTPUT_VARIABLE] = str(paths.absolute(chosen.output))
     from helpers.beyond import harness  # takes seconds to load: only after the options are good
 
     tasks = harness.load_tasks(_names(chosen.tasks), chosen.include_path)

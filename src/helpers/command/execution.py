@@ -1,16 +1,18 @@
 """Execute one notebook through papermill: a quiet kernel, errors in one line, and a copy fit to be committed."""
 
+import logging
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import papermill
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
+from traitlets import Dict
 from traitlets.config import Config
 
 from helpers import files, paths
@@ -21,6 +23,18 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 SPINNING_VARIABLE = "GOMP_SPINCOUNT"  # how often a waiting thread looks before it sleeps
 FEW_SPINS = "1000"  # by default so often that on a busy machine waiting threads take ten times the work's own time
+
+logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it logs it also raises
+
+
+class Kernel(AsyncKernelManager):
+    """A kernel with environment variables of its own, whatever kernels are started at the same time."""
+
+    variables = Dict().tag(config=True)
+
+    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
+        """Start it as asked, and with its variables."""
+        await super().start_kernel(env=os.environ | self.variables, **options)
 
 
 def parameter_names(notebook: Path) -> set[str]:
@@ -37,16 +51,23 @@ def execute(
     already here; ``threads`` is its share of the processors, if not all. Raises ``InputError`` that names the
     notebook, the cell and the cause.
     """
-    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+    with tempfile.TemporaryDirectory(prefix="ledger-", ignore_cleanup_errors=True) as folder:
         ledger = Path(folder) / "ledger"
         ledger.touch()
-        spins = os.environ.get(SPINNING_VARIABLE, FEW_SPINS)
-        variables = QUIET | {SPINNING_VARIABLE: spins, files.LEDGER_VARIABLE: str(ledger)}
-        variables |= {"HF_HUB_OFFLINE": "1"} if offline else {}
-        variables |= {THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE, str(threads))} if threads else {}
-        with _environment(variables):
-            _run_kernel(notebook, executed, parameters, _transport(Path(folder)))
+        kernel = Config({"Kernel": _transport(Path(folder))})
+        kernel.Kernel.variables = process_variables(offline, threads) | {files.LEDGER_VARIABLE: str(ledger)}
+        try:
+            _run_kernel(notebook, executed, parameters, kernel)
+        finally:
+            ensure_event_loop().close()  # nbclient's, of this thread
         return files.read_ledger(ledger)
+
+
+def process_variables(offline: bool, threads: int | None = None) -> dict[str, str]:
+    """The environment of a process that measures: quiet, with its share of the processors, if not all."""
+    variables = QUIET | {SPINNING_VARIABLE: os.environ.get(SPINNING_VARIABLE, FEW_SPINS)}
+    variables |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+    return variables | ({THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE, str(threads))} if threads else {})
 
 
 def copy_clean(executed: Path, committed: Path) -> None:
@@ -61,44 +82,45 @@ def copy_clean(executed: Path, committed: Path) -> None:
             cell.metadata.pop(key, None)
         if cell.metadata.get("tags") == []:
             cell.metadata.pop("tags")
-    nbformat.write(notebook, committed)
+    with files.writing(committed) as path:
+        nbformat.write(notebook, path)
 
 
-def _transport(folder: Path) -> Config:
+def _transport(folder: Path) -> dict[str, str]:
     """How to talk to the kernel: through sockets in ``folder``, where the system has them.
 
     A network port is chosen before the kernel takes it, and of two kernels that start side by side one may lose it.
     """
-    return Config({"KernelManager": {"transport": "ipc", "ip": str(folder / "kernel")}} if os.name == "posix" else {})
+    return {"transport": "ipc", "ip": str(folder / "kernel")} if os.name == "posix" else {}
 
 
-def _run_kernel(notebook: Path, executed: Path, parameters: dict[str, Any], transport: Config) -> None:
-    executed.parent.mkdir(parents=True, exist_ok=True)
-    running = executed.with_name(f".{executed.name}")
-    try:
-        papermill.execute_notebook(
-            str(notebook),
-            str(running),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(paths.NOTEBOOKS),
-            progress_bar=False,
-            extra_arguments=["--log-level=50"],
-            config=transport,
-        )
-    except PapermillExecutionError as error:
-        cause = (str(error.evalue).strip() or "no message").splitlines()[0]
-        raise InputError(f"{notebook.name}, cell {error.exec_count}: {error.ename}: {cause}") from None
-    except DeadKernelError:
-        raise InputError(
-            f"{notebook.name}, cell {_cells_started(running)}: the kernel died; out of memory? "
-            "try a smaller --batch-size or fewer --tokens"
-        ) from None
-    except Exception as error:  # papermill, nbclient and jupyter_client share no base class
-        raise InputError(f"{notebook.name}: {type(error).__name__}: {reason(error)}") from None
-    finally:
-        if running.exists():
-            os.replace(running, executed)
+def _run_kernel(notebook: Path, executed: Path, parameters: dict[str, Any], kernel: Config) -> None:
+    failure = None
+    with files.writing(executed) as running:
+        try:
+            papermill.execute_notebook(
+                str(notebook),
+                str(running),
+                parameters=parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                extra_arguments=["--log-level=50"],
+                kernel_manager_class=Kernel,
+                resources={"metadata": {"path": str(paths.NOTEBOOKS)}},  # where the kernel runs
+                config=kernel,
+            )
+        except PapermillExecutionError as error:
+            cause = (str(error.evalue).strip() or "no message").splitlines()[0]
+            failure = f"cell {error.exec_count}: {error.ename}: {cause}"
+        except DeadKernelError:
+            cause = "the kernel died; out of memory? try a smaller --batch-size or fewer --tokens"
+            failure = f"cell {_cells_started(running)}: {cause}"
+        except Exception as error:  # papermill, nbclient and jupyter_client share no base class
+            if isinstance(error, OSError) and error.errno in files.OF_DISK:
+                raise
+            raise InputError(f"{notebook.name}: {type(error).__name__}: {reason(error)}") from None
+    if failure:
+        raise InputError(f"{notebook.name}, {failure}")
 
 
 def _cells_started(running: Path) -> int:
@@ -106,15 +128,3 @@ def _cells_started(running: Path) -> int:
     cells = nbformat.read(running, as_version=4).cells
     states = [cell.metadata.get("papermill", {}).get("status") for cell in cells if cell.cell_type == "code"]
     return sum(state not in (None, "pending") for state in states)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    """Environment variables that kernels started meanwhile inherit."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -1,39 +1,40 @@
-"""Where jobs are executed: in this process, or several side by side in processes of their own."""
+"""Where jobs are executed: in threads, each of which waits for a process that does the work, a kernel or a shard."""
 
-import multiprocessing
-import os
-import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from threading import Thread
 
+import psutil
 
-def make(at_a_time: int) -> Executor:
-    """Other processes where there are several: a kernel takes its environment from the process that starts it."""
-    if at_a_time == 1:
-        return _Here()
-    return ProcessPoolExecutor(at_a_time, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+from helpers.command import stopping
+
+BETWEEN_LOOKS = 0.1  # seconds
 
 
-class _Here(Executor):
-    """Does what is submitted at once, in this process."""
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        """Call the function now; the future is done."""
-        future: Future = Future()
+@contextmanager
+def make(at_a_time: int) -> Iterator[Executor]:
+    """Threads for so many jobs; if the block is left by an exception, what they are at is ended, not waited for."""
+    others = _children()
+    with ThreadPoolExecutor(at_a_time) as executor:
         try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+            yield executor
+        except BaseException:
+            with stopping.ignored():
+                _end(executor, others)
+            raise
 
 
-def _end_with_parent() -> None:
-    """End this process, and with it the kernel it has started, when the program ends, however it does."""
-    if parent := multiprocessing.parent_process():
-        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+def _end(executor: Executor, others: set[psutil.Process]) -> None:
+    """Start nothing more, and kill the processes that the threads wait for until no thread is left."""
+    ending = Thread(target=executor.shutdown, kwargs={"cancel_futures": True})
+    ending.start()
+    while ending.is_alive():
+        for process in _children() - others:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        ending.join(BETWEEN_LOOKS)
 
 
-def _end_after(process: multiprocessing.process.BaseProcess) -> None:
-    process.join()
-    os._exit(1)
+def _children() -> set[psutil.Process]:
+    return set(psutil.Process().children(recursive=True))

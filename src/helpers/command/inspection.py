@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import corpus, models, paths
 from helpers.command.options import Options
@@ -45,9 +47,20 @@ class Inspected:
             "tokens_sha256": hashlib.sha256(self.tokens.numpy().tobytes()).hexdigest(),
         }
 
+    def purpose(self) -> str:
+        """The same for runs that make the same of the model, and may work on it side by side."""
+        return hashlib.sha256(json.dumps(self.facts(), sort_keys=True).encode()).hexdigest()
+
 
 def inspect(source: Source, chosen: Options) -> Inspected:
-    """Load and check a model and cut its text; nothing is written. Raises ``InputError``."""
+    """Load and check a model and cut its text; nothing is written, and the model is let go. Raises ``InputError``."""
+    inspected = opened(source, chosen)[1]
+    gc.collect()
+    return inspected
+
+
+def opened(source: Source, chosen: Options) -> tuple[TransformerBridge, Inspected]:
+    """The same, and the model. Raises ``InputError``."""
     device = str(Path(chosen.device).absolute()) if chosen.device.endswith(".json") else chosen.device
     bridge = models.load(source.name, device, chosen.dtype, chosen.seed)
     limit = models.context_limit(bridge)
@@ -59,9 +72,6 @@ def inspect(source: Source, chosen: Options) -> Inspected:
     if len(tokens) < max(1, chosen.tokens // context):
         available = f"only {len(tokens)} sequences of {context} tokens; all are used"
         _note(f"{source.name}: corpus {chosen.corpus} has {available}")
-    architecture, n_layers = bridge.cfg.architecture, bridge.cfg.n_layers
-    del bridge
-    gc.collect()
     parameters = {
         "model": source.name,
         "corpus": text_source,
@@ -73,11 +83,11 @@ def inspect(source: Source, chosen: Options) -> Inspected:
         "batch_size": chosen.batch_size,
         "seed": chosen.seed,
     }
-    return Inspected(
+    return bridge, Inspected(
         model=source.name,
         revision=source.revision,
-        architecture=architecture,
-        n_layers=n_layers,
+        architecture=bridge.cfg.architecture,
+        n_layers=bridge.cfg.n_layers,
         n_parameters=models.count_parameters(source),
         device=placement.device_name(device),
         parameters=parameters,
@@ -93,7 +103,7 @@ def save_tokens(inspected: Inspected) -> None:
 
 def _absolute_corpus(name: str) -> str:
     """A file or folder made absolute, so that a notebook finds it from its own folder; other names unchanged."""
-    return name if name == "bundled" or documents.is_streamed(name) else str(Path(name).expanduser().resolve())
+    return name if name == "bundled" or documents.is_streamed(name) else str(paths.absolute(name))
 
 
 def _note(message: str) -> None:

@@ -1,12 +1,11 @@
 """The options of ``run_all.sh``: the command line over a preset over the defaults, checked."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from helpers import paths
-from helpers.command import parser, presets
+from helpers.command import limits, parser, presets
 from helpers.command.parser import CONTROLS
 from helpers.errors import InputError
 
@@ -18,6 +17,7 @@ READS_CHECKPOINTS = "training_dynamics"
 class Options:
     """What was asked for, complete and checked as far as options alone can be."""
 
+    preset: str
     models: tuple[str, ...]  # each once, local folders absolute
     checkpoints: tuple[str, ...]  # revisions of each model on which the experiments of the paper are run as well
     corpus: str
@@ -30,12 +30,16 @@ class Options:
     batch_size: str | int
     seed: int
     jobs: int  # notebooks at a time
+    shards: int  # parts that the sequences of a notebook in limits.SHARDED are cut into
+    shard: int | None  # the only one to be measured, from 1
     notebooks: tuple[Path, ...]
     has_all_notebooks: bool
     output: Path | None
     force: bool
     refresh: bool
+    verify: bool
     list_only: bool
+    pages: bool  # whether claims are judged and pages written at the end
 
     def of_checkpoints(self) -> "Options":
         """The same for the checkpoints: the five experiments of the paper, without untrained twins."""
@@ -55,7 +59,7 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     own = ("models", "checkpoints")  # of the models that a preset names; these only where they are read
     chosen = {key: preset[key] if given[key] is None else given[key] for key in presets.KEYS if key not in own}
     notebooks = tuple(experiment_notebooks(given["only"]))
-    chosen["batch_size"] = _batch_size(chosen["batch_size"])
+    chosen["batch_size"] = limits.batch_size(chosen["batch_size"])
     if not 0 <= chosen["seed"] < 2**32:
         command_line.error(f"--seed {chosen['seed']} is not between 0 and {2**32 - 1}")
     if chosen["control"] not in CONTROLS:
@@ -63,19 +67,26 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     if chosen["jobs"] < 1:
         command_line.error(f"--jobs {chosen['jobs']}: at least one notebook must run at a time")
     if given["refresh"]:
-        _check_refresh(arguments)
+        limits.check_refresh(arguments)
+    limits.check_verify(given)
+    limits.check_shards(given, chosen["batch_size"], [slug_of(notebook) for notebook in notebooks])
     models = tuple(dict.fromkeys(map(_absolute_model, given["model"] or preset["models"])))
     along = preset["checkpoints"] if READS_CHECKPOINTS in map(slug_of, notebooks) and not given["model"] else []
     return Options(
+        preset=given["preset"],
         models=models,
         checkpoints=_checkpoints(given["checkpoints"], along, models),
         context_is_given=given["context"] is not None,
         notebooks=notebooks,
         has_all_notebooks=given["only"] is None,
-        output=Path(given["output"]).expanduser().resolve() if given["output"] else None,
+        output=paths.absolute(given["output"]) if given["output"] else None,
         force=given["force"],
         refresh=given["refresh"],
+        verify=given["verify"],
         list_only=given["list"],
+        shards=given["shards"],
+        shard=given["shard"],
+        pages=not given["no_pages"],
         **chosen,
     )
 
@@ -102,7 +113,7 @@ def slug_of(notebook: Path) -> str:
 def _absolute_model(name: str) -> str:
     """A local folder made absolute, so that a notebook finds it from its own folder; other names unchanged."""
     base, suffix = paths.split_model_name(name)
-    return f"{Path(base).expanduser().resolve()}{suffix}" if paths.is_model_folder(base) else name
+    return f"{paths.absolute(base)}{suffix}" if paths.is_model_folder(base) else name
 
 
 def _checkpoints(given: str | None, preset: Sequence[str], models: Sequence[str]) -> tuple[str, ...]:
@@ -113,18 +124,3 @@ def _checkpoints(given: str | None, preset: Sequence[str], models: Sequence[str]
     if revisions and (revised := [model for model in models if paths.split_model_name(model)[1]]):
         raise InputError(f"--checkpoints are revisions, and {revised[0]} names one already: give the model without it")
     return tuple(dict.fromkeys(revisions))
-
-
-def _batch_size(value: str | int) -> str | int:
-    if str(value) == "auto":
-        return "auto"
-    if not str(value).isdecimal() or int(value) < 1:
-        raise InputError(f"batch size {value!r} is neither auto nor a positive number")
-    return int(value)
-
-
-def _check_refresh(arguments: Sequence[str] | None) -> None:
-    """The committed notebooks show pocket with their own defaults: refreshing takes no other choice."""
-    given = [word for word in (sys.argv[1:] if arguments is None else arguments) if word.startswith("--")]
-    if others := [word for word in given if word.split("=")[0] not in ("--refresh", "--only", "--jobs", "--list")]:
-        raise InputError(f"--refresh reruns the notebooks' own defaults and takes no {others[0]}")

@@ -34,8 +34,12 @@ def make() -> Parser:
     option("--batch-size", metavar="N", help="sequences at once: a number, or auto")
     option("--seed", type=int, metavar="N", help="of the bootstrap and the untrained twin")
     option("--jobs", type=int, metavar="N", help="notebooks at a time, each with its share of the processors")
+    option("--shards", type=int, default=1, metavar="N", help="measure long texts in N parts, each by itself")
+    option("--shard", type=int, metavar="I", help="measure the I-th part only, of one model and experiment")
     option("--output", metavar="DIR", help="where figures/ and results/ go (default: the repository)")
     option("--force", action="store_true", help="rerun what is up to date")
     option("--refresh", action="store_true", help="rerun pocket and rewrite the committed notebooks' outputs")
+    option("--no-pages", action="store_true", help="leave out claims, report and explorer")
+    option("--verify", action="store_true", help="run it all again elsewhere and compare with the tables stored")
     option("--list", action="store_true", help="print the jobs and stop")
     return parser

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from helpers import files, paths
+from helpers.command import locks
 from helpers.engine.sources import UNTRAINED
 
 PACKAGES = ("torch", "transformers", "transformer-lens", "numpy", "pandas", "matplotlib", "seaborn", "papermill")
@@ -68,10 +69,11 @@ def finished(
 
 def write(model: str, facts: dict[str, Any], slug: str, experiment: dict[str, Any]) -> None:
     """Add a finished experiment to the model's record; ``facts`` describe the model and the run."""
-    experiments = read(model).get("experiments", {}) | {slug: experiment}
-    record = facts | {"versions": versions(), "git_commit": git_commit(), "experiments": experiments}
-    with files.writing(_path(model)) as path:
-        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
+    about = facts | {"versions": versions(), "git_commit": git_commit()}
+    with locks.alone(model, "record"):  # other runs may add to it at the same time
+        record = about | {"experiments": read(model).get("experiments", {}) | {slug: experiment}}
+        with files.writing(_path(model)) as path:
+            path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf8")
 
 
 def hashes(written: Iterable[Path]) -> dict[str, str]:

@@ -33,14 +33,16 @@ def over_sequences(
     measure: Callable[[int, Int[Tensor, "batch pos"]], list[pd.DataFrame]],
     batch_size: int | str = "auto",
     streams: int = 1,
+    only: range | None = None,
 ) -> pd.DataFrame:
     """One table of ``measure(first, batch)``, batch by batch; ``first`` is a batch's first sequence.
 
-    ``auto`` takes as many sequences as keep ``streams`` residual streams of each within memory. Raises
-    ``OutOfMemoryError`` where one sequence is too much.
+    ``auto`` takes as many sequences as keep ``streams`` residual streams of each within memory; ``only`` some
+    sequences are measured where a range of them is given. Raises ``OutOfMemoryError`` where one is too much.
     """
     size = auto_batch_size(bridge, tokens.shape[1], streams) if batch_size == "auto" else int(batch_size)
-    parts = in_parts(tokens, size, lambda first, batch: measure(first, batch.to(device(bridge))))
+    start, stop = (only.start, only.stop) if only is not None else (0, len(tokens))
+    parts = in_parts(tokens[start:stop], size, lambda first, batch: measure(start + first, batch.to(device(bridge))))
     return pd.concat([frame for frames in parts for frame in frames], ignore_index=True)
 
 

@@ -1,26 +1,36 @@
 """Nothing is measured on a model that does not compute what its makers' code computes: the checks made at loading."""
 
-import re
+import json
+import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from helpers import blocks
+from helpers import blocks, files
+from helpers.engine import model_files
 from helpers.engine.sources import Source
-from helpers.errors import InputError
+from helpers.errors import InputError, refused
 
+MOST_GROWTH = 10_000
 SENTENCE = "The old man read the letter twice, and then he put it away."
 LOG_PROBABILITY_TOLERANCE = 1e-4
 
 
-def check_config(source: Source, config: PreTrainedConfig) -> None:
-    """It describes a causal decoder with layers."""
-    if config.is_encoder_decoder or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        raise InputError(f"{source.name} is a {config.model_type} model, not a causal decoder: choose a GPT-like one")
-    if config.get_text_config().num_hidden_layers < 1:
-        raise InputError(f"{source.name}: config.json says it has no layers; mend num_hidden_layers")
+def check_tokenizer_file(source: Source) -> None:
+    """It makes no flood of text out of a few words: a dozen replacements, one after another, can make any number of
+    gigabytes of one letter."""
+    file = source.folder / "tokenizer.json"
+    if not file.is_file():
+        return
+    with refused(f"{source.name}: {file.name} cannot be read, download or save it again"):
+        content = json.loads(files.read_text(file))
+        steps = [step for part in ("normalizer", "pre_tokenizer", "decoder") for step in _steps(content.get(part))]
+        growth = math.prod(1 + len(step["content"]) for step in steps if step["type"] == "Replace")
+    if growth > MOST_GROWTH:
+        raise InputError(f"{source.name}: the tokenizer makes up to {growth:,} characters of one: use another one")
 
 
 def check_tokenizer(source: Source, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
@@ -28,23 +38,30 @@ def check_tokenizer(source: Source, tokenizer: PreTrainedTokenizerBase, rows: in
     decoded = tokenizer.decode(tokenizer(SENTENCE, add_special_tokens=False)["input_ids"])
     if "".join(decoded.split()).lower() != "".join(SENTENCE.split()).lower():
         raise InputError(f"{source.name}: the tokenizer does not give back a sentence; are its files in the folder?")
-    if len(tokenizer) > rows:
+    n_ids = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=0))
+    if n_ids > rows:
         raise InputError(
-            f"{source.name}: the tokenizer has {len(tokenizer)} ids, the embedding only {rows} rows; "
+            f"{source.name}: the tokenizer has {n_ids} ids, the embedding only {rows} rows; "
             "use the tokenizer the model was trained with"
         )
 
 
 def check_weights(source: Source, model: PreTrainedModel, report: dict) -> None:
     """Every parameter came from the file, none is left over that belongs to a further layer, all are finite."""
-    absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if report["mismatched_keys"]:
+        key, stored, expected = min(report["mismatched_keys"])
+        raise InputError(
+            f"{source.name}: {key} has shape {tuple(stored)} in the weights file, {tuple(expected)} by config.json: "
+            "download or save the model again"
+        )
+    absent = sorted(map(str, report["missing_keys"]))
     if absent:
         raise InputError(
             f"{source.name}: {len(absent)} parameters are not in the weights file (first: {absent[0]}); "
             "save the whole causal language model, head included"
         )
     n_layers = model.config.get_text_config().num_hidden_layers
-    if any(_layer(name) >= n_layers for name in report["unexpected_keys"]):
+    if any(model_files.layer_of(name) >= n_layers for name in report["unexpected_keys"]):
         raise InputError(
             f"{source.name}: the weights file has more layers than config.json says; mend num_hidden_layers"
         )
@@ -64,7 +81,9 @@ def log_probabilities(model: PreTrainedModel, tokens: Tensor) -> Tensor:
 
 
 def check_causal(source: Source, model: PreTrainedModel, probe: Tensor, expected: Tensor) -> None:
-    """Changing the last token must not change what is predicted before it."""
+    """Predictions are numbers, and changing the last token does not change what is predicted before it."""
+    if not expected.isfinite().all():
+        raise InputError(f"{source.name} predicts values that are not finite; download or save it again")
     changed = probe.clone()
     changed[:, -1] = (changed[:, -1] + 1) % expected.shape[-1]
     difference = (log_probabilities(model, changed) - expected).abs().amax(-1)
@@ -85,7 +104,10 @@ def check_bridge(source: Source, bridge: TransformerBridge, probe: Tensor, expec
             )
 
 
-def _layer(name: str) -> int:
-    """The layer a parameter belongs to, by the first number in its name; -1 if there is none."""
-    numbers = re.findall(r"\.(\d+)\.", name)
-    return int(numbers[0]) if numbers else -1
+def _steps(part: dict | None) -> Iterator[dict]:
+    """A part of a tokenizer, or those that it is a sequence of."""
+    if part is None:
+        return
+    yield part
+    for inner in (step for key in ("normalizers", "pretokenizers", "decoders") for step in part.get(key, [])):
+        yield from _steps(inner)

@@ -7,7 +7,6 @@ map names, else the CPU.
 
 import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import torch
 from accelerate import infer_auto_device_map
@@ -16,11 +15,13 @@ from torch.nn import Module
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
+from helpers import files, paths
 from helpers.engine.offloading import offload
-from helpers.errors import InputError
+from helpers.errors import InputError, refused
 
 STRATEGIES = ("balanced", "balanced_low_0", "sequential")
 OFFLOADED = ("cpu", "disk")
+MOST_BYTES = 10**6  # of a device map
 DeviceMap = Mapping[str, str | int]
 
 
@@ -42,7 +43,7 @@ def torch_device(device: str) -> torch.device:
         if device.startswith("meta"):
             raise RuntimeError("holds no values")
         return torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError, NotImplementedError):
+    except Exception:  # every backend has its own
         raise InputError(f"device {device!r} is not available here: use cpu, or auto to choose") from None
 
 
@@ -53,11 +54,9 @@ def device_map(device: str, model: PreTrainedModel, dtype: torch.dtype) -> Devic
         low_zero = device == "balanced_low_0"
         memory = None if device == "sequential" else get_balanced_memory(model, low_zero=low_zero, **whole)
         return infer_auto_device_map(model, max_memory=memory, **whole)
-    try:
-        content = json.loads(Path(device).read_text(encoding="utf8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"device map {device} cannot be read: {error}") from None
-    if not isinstance(content, dict) or not content:
+    with refused(f"device map {device} cannot be read: write it as JSON"):
+        content = json.loads(files.read_text(paths.absolute(device), MOST_BYTES))
+    if not isinstance(content, dict) or not content or not {str, int}.issuperset(map(type, content.values())):
         raise InputError(f'device map {device} should look like {{"model.layers.0": 0, "model.layers.1": "disk"}}')
     return content
 
@@ -96,8 +95,8 @@ def _named(place: str | int) -> str:
     if name in OFFLOADED:
         return name
     try:
-        return str(torch.empty(0, device=name).device)
-    except (RuntimeError, AssertionError, NotImplementedError):
+        return str(torch_device(name))
+    except InputError:
         raise InputError(f"the device map asks for device {place!r}, which is not available here") from None
 
 

@@ -3,6 +3,8 @@
 Only what is needed is downloaded, and never a pickle. A revision of a local folder is a sub-folder.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from huggingface_hub.errors import (
 )
 
 from helpers import paths
-from helpers.errors import InputError, reason
+from helpers.engine import hub, model_files
+from helpers.engine.model_files import WEIGHTS
+from helpers.errors import InputError, refused
 from helpers.files import sha256
 
 ALIASES = {
@@ -40,8 +44,8 @@ ALIASES = {
     "qwen2.5-14b": "Qwen/Qwen2.5-14B",
 }
 UNTRAINED = "@untrained"
-WEIGHTS = "*.safetensors"
 PICKLES = (".bin", ".pt", ".pth")
+CONFIG = "config.json"
 DESCRIPTION = ["*.json", "*.model", "*.txt", "*.jinja"]
 IGNORED = ["*/*", "consolidated*"]
 
@@ -57,49 +61,60 @@ class Source:
 
     def file_hashes(self) -> dict[str, str]:
         """sha256 of the files the model is made of, by name; an untrained twin has no weights of its own."""
-        files = sorted(path for pattern in _needed(self.untrained) for path in self.folder.glob(pattern))
+        files = sorted(path for pattern in _needed(not self.untrained) for path in self.folder.glob(pattern))
         return {path.name: sha256(path) for path in files}
 
 
-def find(name: str) -> Source:
-    """Resolve ``name`` to a local folder, downloading the safetensors of a Hub model where needed."""
+def find(name: str, config_only: bool = False) -> Source:
+    """Resolve ``name`` to a local folder, downloading the safetensors of a Hub model where needed.
+
+    ``config_only`` asks for ``config.json`` and nothing else: enough to know a model, not to load it.
+    """
     base, suffix = paths.split_model_name(name)
     untrained = suffix.endswith(UNTRAINED)
     revision = suffix.removesuffix(UNTRAINED).removeprefix("@") or None
     if not base or name.endswith("@"):
         raise InputError(f"model name {name!r} is incomplete: give an alias, a Hub id or a folder")
-    folder = Path(base).expanduser()
-    is_local = paths.is_model_folder(base)
-    if not is_local and (paths.BUNDLED_MODELS / base / "config.json").is_file():
-        folder, is_local = paths.BUNDLED_MODELS / base, True
-    if is_local:
-        folder = _local_revision(base, folder.resolve(), revision)
+    needed = [CONFIG] if config_only else _needed(not untrained)
+    bundled = paths.absolute(paths.BUNDLED_MODELS / base)
+    if paths.is_model_folder(base) or (bundled / CONFIG).is_file():
+        root = paths.absolute(base) if paths.is_model_folder(base) else bundled
+        folder = _local_revision(base, root, revision)
     elif "/" not in base and base not in ALIASES:
         raise InputError(f"no model {base!r}: not a model folder here and not one of {', '.join(['pocket', *ALIASES])}")
     elif base.startswith((".", "/", "~")) or base.count("/") > 1:
         raise InputError(f"no folder {base}: check the path, or give a Hub id such as openai-community/gpt2")
     else:
-        folder = _download(ALIASES.get(base, base), revision, untrained)
+        folder = root = _download(ALIASES.get(base, base), revision, needed)
         revision = folder.name
     source = Source(name, folder, revision, untrained)
-    _check_files(source)
+    _check_files(source, needed)
+    model_files.check(name, folder, needed, root)
     return source
 
 
 def _local_revision(base: str, folder: Path, revision: str | None) -> Path:
     if revision is None:
         return folder
-    if not (folder / revision / "config.json").is_file():
-        known = sorted(path.parent.name for path in folder.glob("*/config.json"))
+    chosen = paths.absolute(folder / revision)
+    if not (chosen / CONFIG).is_file():
+        known = sorted(path.parent.name for path in folder.glob(f"*/{CONFIG}"))
         raise InputError(f"{base} has no revision {revision}; it has: {', '.join(known) or 'none'}")
-    return folder / revision
+    return chosen
 
 
-def _download(hub_id: str, revision: str | None, untrained: bool) -> Path:
+def _download(hub_id: str, revision: str | None, needed: list[str]) -> Path:
     at = f"{hub_id}@{revision}" if revision else hub_id
+    hub.limit_waiting()
+    with refused(f"{at} could not be downloaded, try again"), _explained(hub_id, revision, at):
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=needed, ignore_patterns=IGNORED))
+
+
+@contextmanager
+def _explained(hub_id: str, revision: str | None, at: str) -> Iterator[None]:
+    """What the Hub's own errors mean for whoever named the model."""
     try:
-        needed = _needed(untrained)
-        folder = snapshot_download(hub_id, revision=revision, allow_patterns=needed, ignore_patterns=IGNORED)
+        yield
     except GatedRepoError:
         raise InputError(
             f"{at} is gated: ask for access on its page at huggingface.co, then run `hf auth login` or set HF_TOKEN"
@@ -115,16 +130,12 @@ def _download(hub_id: str, revision: str | None, untrained: bool) -> Path:
             f"{at} is no folder here, not in the local cache, and the Hub cannot be reached: "
             "check the name, or go online once"
         ) from None
-    except Exception as error:  # the client lets its transport's own exceptions through
-        detail = f"{type(error).__name__}: {reason(error)}"
-        raise InputError(f"{at} could not be downloaded, try again ({detail})") from None
-    return Path(folder)
 
 
-def _check_files(source: Source) -> None:
-    if not (source.folder / "config.json").is_file():
+def _check_files(source: Source, needed: list[str]) -> None:
+    if not (source.folder / CONFIG).is_file():
         raise InputError(f"{source.name}: no config.json in {source.folder}; point at a Hugging Face model folder")
-    if source.untrained or any(source.folder.glob(WEIGHTS)):
+    if WEIGHTS not in needed or any(source.folder.glob(WEIGHTS)):
         return
     pickled = [path.name for path in source.folder.iterdir() if path.suffix in PICKLES]
     what = f"only pickled weights ({pickled[0]})" if pickled else "no weights in safetensors format"
@@ -134,6 +145,6 @@ def _check_files(source: Source) -> None:
     )
 
 
-def _needed(untrained: bool) -> list[str]:
+def _needed(with_weights: bool) -> list[str]:
     """Patterns of the files a model is made of; an untrained twin has no weights of its own."""
-    return DESCRIPTION if untrained else [*DESCRIPTION, WEIGHTS]
+    return [*DESCRIPTION, WEIGHTS] if with_weights else DESCRIPTION

@@ -42,7 +42,8 @@ def update(model: str, device: str, dtype: str, seed: int, file_hashes: Mapping[
     """
     file = paths.results(model) / FILE
     made_from = _fingerprint(device, dtype, seed, file_hashes)
-    if not (file.is_file() and made_from in file.read_text(encoding="utf8")):
+    text = file.read_text(encoding="utf8", errors="replace") if file.is_file() else ""
+    if not (made_from in text and text.rstrip().endswith("</html>")):
         write(models.load(model, device, dtype, seed), model, SENTENCES, made_from=made_from)
     return file
 

@@ -55,6 +55,8 @@ def boundary_tokens(bridge: TransformerBridge) -> tuple[int, int]:
     bos, eos = _first(bos, eos), _first(eos, bos)
     if bos is None or eos is None:
         raise InputError("the model has neither a BOS nor an EOS token: name one in tokenizer_config.json")
+    if wrong := {bos, eos} - set(range(bridge.cfg.d_vocab)):
+        raise InputError(f"BOS or EOS is {wrong.pop()!r}, which is no token of the model: mend tokenizer_config.json")
     return bos, eos
 
 
@@ -64,7 +66,7 @@ def _visible(character: str) -> str:
 
 def _first(*candidates: int | list[int] | None) -> int | None:
     """The first candidate that is given; of a list of ids its first."""
-    given = next((candidate for candidate in candidates if candidate is not None), None)
+    given = next((candidate for candidate in candidates if candidate is not None and candidate != []), None)
     return given[0] if isinstance(given, list) else given
 
 

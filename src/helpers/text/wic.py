@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from helpers import files
+from helpers import files, paths
 from helpers.errors import InputError
 from helpers.text.annotated_text import Span
 
@@ -25,7 +25,7 @@ def pairs(place: str | Path) -> pd.DataFrame:
 
     Raises ``InputError`` for files that are missing or not in the published form.
     """
-    place = Path(place).expanduser()
+    place = paths.absolute(place)
     found = sorted(place.rglob(f"*{DATA}")) if place.is_dir() else [place]
     if not found:
         raise InputError(f"{place}: no file called *{DATA} in it: name the folder with the Word-in-Context files")
@@ -48,18 +48,15 @@ def _of_file(data: Path) -> list[tuple]:
 
 
 def _lines(file: Path) -> list[str]:
-    try:
-        text = files.reading(file).read_text(encoding="utf8")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file}: cannot be read ({error}): put the data file and its gold file side by side"
-        ) from None
+    if not file.exists():
+        raise InputError(f"{file}: cannot be read: put the data file and its gold file side by side")
+    text = files.read_text(files.reading(files.regular(file)))
     return [line.rstrip("\r") for line in text.split("\n") if line.strip()]
 
 
 def _pair(example: str, same: bool, where: str) -> tuple:
     fields = example.split("\t")
-    numbers = re.fullmatch(r"(\d+)-(\d+)", fields[2].strip()) if len(fields) == 5 else None
+    numbers = re.fullmatch(r"(\d{1,9})-(\d{1,9})", fields[2].strip()) if len(fields) == 5 else None
     if numbers is None:
         raise InputError(f"{where}: must hold {FIELDS}, separated by tabs")
     first, second = (sentence.rstrip() for sentence in fields[3:])

@@ -1,7 +1,8 @@
 """What notebooks and tests share: no network, one thread, an output folder of this session's own, the order.
 
-With several workers (``-n 2``) the tests of one file stay together on one worker, and so do all notebooks with
-``tests/test_committed.py``, which reads what they have left (fixture ``notebooks_output``) and comes after them.
+With several workers (``-n 2``) the tests of one file stay together on one worker, and so do all notebooks but those that
+read no other's tables, which are together elsewhere. What takes minutes comes first, so that all workers end together;
+``tests/test_committed.py``, which reads what the notebooks have left (fixture ``notebooks_output``), comes last.
 
 Nothing of ``helpers`` or Hugging Face is imported here: the first must come after pytest has switched its
 run-time type checks on, the second after the environment below is set.
@@ -17,17 +18,15 @@ import pytest
 OUTPUT_VARIABLE = "COMPANION_OUTPUT"
 NOTEBOOKS_OUTPUT = pytest.StashKey[Path]()
 INHERITED_OUTPUT = pytest.StashKey[str | None]()
-NOTEBOOKS = "notebooks"
-READS_NOTEBOOKS = "tests/test_committed.py"
+READ_NO_OTHERS = ("07_", "08_", "09_", "10_", "12_", "13_")  # the notebooks that read no other's tables
+ALONE, TOGETHER = "notebooks that read no other's tables", "notebooks"
+LONG = (ALONE, "tests/test_run_all.py", TOGETHER, "tests/test_faults.py", "tests/test_shards.py")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"  # the models are so small that threads would only wait for each other
-    os.environ["OMP_WAIT_POLICY"] = "passive"  # as ``helpers`` has it, where more are asked for
-    import torch  # reads both when it is loaded
-
-    torch.set_num_threads(1)
+    os.environ["OMP_WAIT_POLICY"] = "passive"  # as ``helpers`` has it, for tests that ask for more
     if not hasattr(config, "workerinput"):  # a worker of pytest-xdist uses the folder of the session that started it
         config.stash[INHERITED_OUTPUT] = os.environ.get(OUTPUT_VARIABLE)
         os.environ[OUTPUT_VARIABLE] = tempfile.mkdtemp(prefix="companion-")
@@ -46,10 +45,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Notebooks first, then what reads their tables."""
-    items.sort(key=lambda item: (not is_cell(item), not reads_notebooks(item)))
+    """The longest groups first, last what reads the tables of notebooks."""
+    order = {group: number for number, group in enumerate(LONG)}
+    items.sort(key=lambda item: (reads_notebooks(item), order.get(group(item.nodeid), len(order))))
     for item in items:
-        if is_cell(item) or reads_notebooks(item):
+        if item.path.suffix == ".ipynb" or reads_notebooks(item):
             item.add_marker("slow")
 
 
@@ -58,17 +58,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log):
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
-        """One worker for the tests of a file, in their order, and one for all that has to do with notebooks."""
+        """One worker for each group of tests, in their order."""
 
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
-            return NOTEBOOKS if file.endswith(".ipynb") or file == READS_NOTEBOOKS else file
+            return group(nodeid)
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 
-def is_cell(item: pytest.Item) -> bool:
-    return item.path.suffix == ".ipynb"
+def group(nodeid: str) -> str:
+    """The tests that stay together with this one: those of its file, or of several notebooks."""
+    file = nodeid.split("::")[0]
+    if not file.endswith(".ipynb"):
+        return file
+    return ALONE if Path(file).name.startswith(READ_NO_OTHERS) else TOGETHER
 
 
 def reads_notebooks(item: pytest.Item) -> bool:

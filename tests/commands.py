@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import psutil
+import tqdm
 from nbformat.v4 import new_code_cell, new_notebook
 
 IMPORTED = ["helpers.pipeline", "helpers.command.inspection", "helpers.command.running", "helpers.pages.ending"]
@@ -147,7 +149,7 @@ def unfinished(output: Path) -> list[Path]:
 
 def digests(output: Path) -> dict[str, str]:
     """What runs on the same text make alike: tables, figures and tokens."""
-    files = [file for file in output.rglob("*") if file.suffix in MADE and file.is_file()]
+    files = [file for file in output.rglob("[!.]*") if file.suffix in MADE and file.is_file()]
     return {str(file.relative_to(output)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
@@ -159,6 +161,7 @@ def _main(notebooks: Path, output: Path, log: Path, arguments: tuple[str, ...]) 
     for stream in (1, 2):
         os.dup2(handle, stream)
     os.environ["COMPANION_OUTPUT"] = str(output)
+    tqdm.tqdm.set_lock(threading.RLock())  # not one between processes, which a killed one would leave behind
     from helpers import paths, pipeline
 
     paths.NOTEBOOKS = notebooks

@@ -1,6 +1,7 @@
 """Every claim is judged right on planted tables just to either side of its bound, and never from a NaN."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -331,6 +332,24 @@ def test_more_robust_than_the_papers_models_is_remarked_and_accuracy_on_labels_s
         assert verdict("middle_drop_kl")["remark"] == ""
 
 
+def test_what_is_just_within_the_papers_range_is_not_above_it():
+    claim = next(claim for claim in wordings.read() if claim.name == "middle_drop_accuracy")
+    measured = {"layer_lesion": [Measures(lesions({"relative_accuracy": np.full(N_LAYERS, 0.75)}))]}
+    for beyond, remark in (
+        (0.75, "middle accuracy ratio 1.00"),
+        (0.74, "above the paper's range; middle accuracy ratio 1.00"),
+    ):
+        (row,) = claims.evaluate([replace(claim, beyond=beyond)], measured).to_dict("records")
+        assert (row["statistic"], row["verdict"], row["remark"]) == (0.75, "holds", remark)
+
+
+def test_swapped_layers_that_change_nothing_cost_nothing_beside_dropped_ones():
+    for swapped, expected in ((0.0, 0.0), (-1e-9, np.nan)):  # rounding may leave a little less than nothing
+        measures = Measures(lesions(swap={"kl_nats": np.full(N_LAYERS, swapped)}))
+        found = evidence.STATISTICS["swap_kl_over_drop_kl"](measures).estimate
+        assert found == pytest.approx(expected, nan_ok=True)
+
+
 def test_verdicts_of_several_models_stand_side_by_side():
     plant("lens_entropy_falls", -1, "a")
     plant("lens_entropy_falls", 1, "b")
@@ -643,7 +662,8 @@ def test_an_effect_that_is_too_small_does_not_hold_and_is_called_so():
         plant("last_layer_entropy_rises", step)
         row = verdict("last_layer_entropy_rises")
         assert row["verdict"] == "does not hold"
-        assert ("too little to count" in row["remark"]) == bool(remark)
+        expected = "reported for some models and not for others"
+        assert row["remark"] == (f"{expected}; the right way, but too little to count" if remark else expected)
 
 
 @pytest.mark.parametrize("name", PLANTED)

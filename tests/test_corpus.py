@@ -299,17 +299,20 @@ def test_missing_and_empty_rows_of_a_stream_are_passed_over(pocket, hub_dataset)
     assert actual[:, 1:].flatten().tolist() == stream_of(pocket.tokenizer, DOCUMENTS)[:150]
 
 
+@pytest.mark.bad_input
 def test_stream_without_the_column_is_refused_with_the_columns_there_are(pocket, hub_dataset):
     hub_dataset.rows = [{"content": "a", "id": 1}]
     message = refusal(pocket, "hf:owner/name")
     assert "hf:owner/name has no column 'text'" in message and "content, id" in message and ":COLUMN" in message
 
 
+@pytest.mark.bad_input
 def test_stream_of_something_else_than_text_is_refused(pocket, hub_dataset):
     hub_dataset.rows = [{"text": ["a", "list"]}]
     assert "holds list, not text" in refusal(pocket, "hf:owner/name")
 
 
+@pytest.mark.bad_input
 def test_stream_too_short_for_one_window_is_refused(pocket, hub_dataset):
     hub_dataset.rows = [{"text": "a"}]
     assert "corpus hf:owner/name has" in refusal(pocket, "hf:owner/name")
@@ -317,6 +320,7 @@ def test_stream_too_short_for_one_window_is_refused(pocket, hub_dataset):
     assert "has 0 tokens" in refusal(pocket, "hf:owner/name")
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("error", [ConnectionError("no network\nat all"), ValueError("Unknown split"), OSError()])
 def test_dataset_that_cannot_be_reached_is_refused_in_one_line(error, pocket, monkeypatch):
     def fail(*_args, **_options):
@@ -327,6 +331,7 @@ def test_dataset_that_cannot_be_reached_is_refused_in_one_line(error, pocket, mo
     assert "hf:owner/name cannot be read; check the name and the network" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("source", ["hf:", "hf:,config", "hf::column", "hf:owner/name,", "hf:owner/name:"])
 def test_malformed_dataset_option_is_refused(source, pocket, hub_dataset):
     assert "NAME[,CONFIG][:COLUMN]" in refusal(pocket, source)
@@ -336,6 +341,7 @@ def test_malformed_dataset_option_is_refused(source, pocket, hub_dataset):
 # --- Refusals
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("content", ["", " \n\t\n "])
 @pytest.mark.parametrize("name", ["c.txt", "c.jsonl"])
 def test_empty_file_is_refused(content, name, pocket, tmp_path):
@@ -344,6 +350,7 @@ def test_empty_file_is_refused(content, name, pocket, tmp_path):
     assert name in message and "is empty" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["c.txt", "c.jsonl"])
 @pytest.mark.parametrize(
     "content", [b"\x89PNG\r\n\x1a\n\0\0", "caf\xe9 ".encode("latin-1") * 50, "the old man".encode("utf-16")]
@@ -354,12 +361,14 @@ def test_file_that_is_not_utf8_is_refused(content, name, pocket, tmp_path):
     assert name in message and "not UTF-8" in message and "save it as UTF-8" in message
 
 
+@pytest.mark.bad_input
 def test_binary_file_that_happens_to_be_utf8_is_refused(pocket, tmp_path):
     (tmp_path / "c.txt").write_bytes(b"ELF\0\0\0\1" * 100)
     message = refusal(pocket, tmp_path / "c.txt")
     assert "c.txt" in message and "is binary" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("line", ['{"text": "cut off', "plain words", '{"text": "a"} {"text": "b"}', "[" * 100_000])
 def test_malformed_json_line_is_refused_by_its_number(line, pocket, tmp_path):
     (tmp_path / "c.jsonl").write_text(f'{{"text": "fine"}}\n\n{line}\n')
@@ -367,6 +376,7 @@ def test_malformed_json_line_is_refused_by_its_number(line, pocket, tmp_path):
     assert "c.jsonl, line 3 is not JSON" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("line", ['{"content": "a"}', '{"text": 5}', '{"text": null}', '"text"', "5", "[]"])
 def test_json_line_without_text_is_refused_by_its_number(line, pocket, tmp_path):
     (tmp_path / "c.jsonl").write_text(f'{{"text": "fine"}}\n{line}\n')
@@ -374,23 +384,27 @@ def test_json_line_without_text_is_refused_by_its_number(line, pocket, tmp_path)
     assert "c.jsonl, line 2 has no text in 'text'" in message
 
 
+@pytest.mark.bad_input
 def test_parquet_file_without_the_column_is_refused_with_the_columns_there_are(pocket, tmp_path):
     message = refusal(pocket, write_parquet(tmp_path / "c.parquet", DOCUMENTS, name="content"))
     assert "c.parquet has no column 'text'" in message and "content, other" in message
 
 
+@pytest.mark.bad_input
 def test_parquet_file_of_numbers_or_of_nothing_is_refused(pocket, tmp_path):
     assert "holds int64, not text" in refusal(pocket, write_parquet(tmp_path / "numbers.parquet", [1, 2]))
     nothing = pyarrow.array([None, None], pyarrow.string())
     assert "nothing.parquet is empty" in refusal(pocket, write_parquet(tmp_path / "nothing.parquet", nothing))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("content", [b"", b"PAR1 and then something else PAR1"])
 def test_broken_parquet_file_is_refused(content, pocket, tmp_path):
     (tmp_path / "c.parquet").write_bytes(content)
     assert "c.parquet is no readable Parquet file" in refusal(pocket, tmp_path / "c.parquet")
 
 
+@pytest.mark.bad_input
 def test_what_is_not_there_is_refused_with_what_can_be_given(pocket, tmp_path):
     for name in ("missing.txt", "missing", "bundeld"):
         message = refusal(pocket, tmp_path / name)
@@ -398,6 +412,7 @@ def test_what_is_not_there_is_refused_with_what_can_be_given(pocket, tmp_path):
         assert all(word in message for word in ("'bundled'", ".txt", ".jsonl", ".parquet", "folder", "hf:NAME"))
 
 
+@pytest.mark.bad_input
 def test_other_kinds_of_files_and_folders_of_them_are_refused(pocket, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "c.pdf").write_bytes(b"%PDF")
@@ -405,12 +420,14 @@ def test_other_kinds_of_files_and_folders_of_them_are_refused(pocket, tmp_path):
         assert f"corpus {source} holds no .txt, .jsonl, .parquet file" in refusal(pocket, source)
 
 
+@pytest.mark.bad_input
 def test_one_bad_file_of_a_folder_is_refused_by_name(pocket, tmp_path):
     folder = write_texts(tmp_path / "c", DOCUMENTS)
     (folder / "05.txt").write_bytes(b"\xff\xfe")
     assert str(folder / "05.txt") in refusal(pocket, folder)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("tokens", "context", "words"),
     [

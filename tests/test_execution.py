@@ -25,13 +25,6 @@ def kernel_environment(monkeypatch, tmp_path):
     return execute
 
 
-def test_threads_that_wait_soon_sleep_unless_the_user_says_otherwise(kernel_environment, monkeypatch):
-    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert kernel_environment()["GOMP_SPINCOUNT"] == "1000"
-    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    assert kernel_environment()["GOMP_SPINCOUNT"] == "7"
-
-
 @pytest.mark.parametrize("offline", [True, False])
 def test_the_hub_is_asked_only_where_the_text_comes_from_it(offline, kernel_environment, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

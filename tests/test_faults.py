@@ -1,6 +1,7 @@
 """Whatever befalls a run, the same command completes it afterwards, to the same tables.
 
-``COMPANION_FAULTS=60 pytest tests/test_faults.py`` injects 60 faults at random moments, ten minutes long, instead of 5.
+``COMPANION_FAULTS=60 pytest tests/test_faults.py`` injects 60 faults at random moments instead of 5, which takes a
+quarter of an hour.
 """
 
 import contextlib
@@ -62,9 +63,9 @@ def made(undisturbed, output) -> Path:
 def completes(words, notebooks, undisturbed, output) -> Callable[..., Run]:
     """Give the same command again, in the test's output folder: it makes the tables of an undisturbed run."""
 
-    def run(*more: str, given: Path = notebooks) -> Run:
+    def run(*more: str) -> Run:
         until(lambda: not commands.at_work_in(output / "out"))
-        again = Run(given, output / "out", *words, *more)
+        again = Run(notebooks, output / "out", *words, *more)
         assert again.wait() == 0, again.said()
         assert not again.complaints()
         assert not commands.unfinished(output / "out") and not commands.at_work_in(output / "out")
@@ -134,12 +135,12 @@ def test_after_a_fault_at_a_random_moment_the_same_command_completes_the_run(
             break
         shutil.rmtree(output / "out")  # it had ended before
         seconds *= 0.8
-    run.wait()
+    status = run.wait()
     damaged = draw.sample(sorted(finished), k=min(len(finished), draw.randrange(3)))
     damages = [(file, draw.choice(list(DAMAGES))) for file in damaged]
     for file, damage in damages:
         DAMAGES[damage](output / "out" / file)
-    print(f"fault {seed}: {name} after {seconds:.1f} s, {jobs[1]} at a time, {damages}")
+    print(f"fault {seed}: {name} after {seconds:.1f} s, {jobs[1]} at a time, exit status {status}, then {damages}")
     completes(*jobs)
 
 
@@ -303,3 +304,45 @@ def test_an_output_that_becomes_read_only_is_one_line_a_notebook(words, notebook
     assert len(run.complaints()) == 2
     assert all(cause in line and str(run.output) in line for line in run.complaints())
     completes(*only)
+
+
+def _with_little_memory(checkpoint: Path, found: Path) -> None:
+    """Measure with room for a part of a batch only, then with none; what became of it goes to a file."""
+    import resource
+
+    import torch
+
+    from helpers import lens, models
+    from helpers.engine import batches
+    from helpers.errors import InputError
+
+    bridge = models.load(str(checkpoint))
+    tokens = torch.randint(1500, (96, 128), generator=torch.Generator().manual_seed(0))
+    keys, sizes, in_parts = ["sequence", "layer"], [], batches.in_parts
+    expected = lens.sweep(bridge, tokens, batch_size=2).sort_values(keys, ignore_index=True)
+    batches.in_parts = lambda rows, size, measure: in_parts(
+        rows, size, lambda first, part: (sizes.append(len(part)), measure(first, part))[1]
+    )
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms, resource.RLIM_INFINITY))
+    made = lens.sweep(bridge, tokens, batch_size=96).sort_values(keys, ignore_index=True)
+    furthest = (made - expected).abs().max().max()
+    taken = []
+    with contextlib.suppress(RuntimeError):
+        while True:
+            taken.append(torch.empty(2**17, dtype=torch.uint8))
+    try:
+        lens.sweep(bridge, tokens, batch_size=96)
+    except InputError as error:
+        line = str(error)
+    taken.clear()
+    found.write_text(json.dumps({"sizes": sizes, "furthest": furthest, "line": line}))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not keep a process to its share of memory")
+def test_when_memory_runs_out_batches_are_halved_and_then_one_line_says_what_to_do(checkpoints, tmp_path):
+    process = commands.processes.Process(target=_with_little_memory, args=(checkpoints["llama"], tmp_path / "found"))
+    process.start()
+    process.join(commands.LONGEST)
+    found = json.loads((tmp_path / "found").read_text())
+    assert found["sizes"][:2] == [96, 48] and found["furthest"] < 1e-5
+    assert "memory runs out with a single sequence" in found["line"] and "--context" in found["line"]

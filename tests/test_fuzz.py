@@ -26,7 +26,7 @@ import pytest
 import torch
 import yaml
 
-from helpers import models, paths
+from helpers import models, paths, pipeline
 from helpers.command import options, parser, presets
 from helpers.engine import announced, architectures, placement, sources
 from helpers.errors import InputError
@@ -166,12 +166,17 @@ def some_word(draw: Random) -> str:
     return draw.choice([word, word, word, f"{word}{draw.choice(WORDS)}", word[:: draw.choice([1, -1])]])
 
 
+def some_command_line(draw: Random) -> list[str]:
+    words = []
+    for _ in range(draw.randrange(5)):
+        option, value = draw.choice(OPTIONS), some_word(draw)
+        words += draw.choice([[option, value], [option, value], [f"{option}={value}"], [option], [value]])
+    return words
+
+
 def test_a_command_line_is_read_or_refused(place):
     def run(draw: Random) -> None:
-        words = []
-        for _ in range(draw.randrange(5)):
-            option, value = draw.choice(OPTIONS), some_word(draw)
-            words += draw.choice([[option, value], [option, value], [f"{option}={value}"], [option], [value]])
+        words = some_command_line(draw)
         try:
             with redirect_stdout(io.StringIO()):
                 chosen = options.read(words)
@@ -186,6 +191,19 @@ def test_a_command_line_is_read_or_refused(place):
         placement.device_name(chosen.device)
 
     survives(run, 400)
+
+
+def test_a_list_of_jobs_ends_with_a_status_and_at_most_one_line(place, capsys):
+    def run(draw: Random) -> None:
+        words = [word for word in some_command_line(draw) if word not in ("-h", "--help")]
+        status = pipeline.main([*words, "--list"])
+        said = capsys.readouterr()
+        assert status in (0, 2) and said.err.count("\n") == (status == 2), (words, said.err)
+        assert bool(said.out) == (status == 0)
+        if status == 2:
+            raise InputError(said.err)
+
+    survives(run, 60)
 
 
 def test_a_preset_is_read_or_refused(place, monkeypatch):

@@ -100,8 +100,9 @@ def test_without_locks_in_the_file_system_nobody_waits_and_nothing_is_swept(outp
     monkeypatch.setattr(fcntl, "flock", unknown)
     (output / f"{files.UNFINISHED}table.csv").write_text("half")
     with locks.together("m", "seed 0"), locks.together("m", "seed 1"), locks.alone("m", "job", "it"):
-        with locks.swept(output), files.writing(output / "table.csv") as temporary:
-            temporary.write_text("1")
+        pass
+    with locks.swept(output), files.writing(output / "table.csv") as temporary:
+        temporary.write_text("1")
     assert sorted(file.name for file in output.glob("*.csv")) == [f"{files.UNFINISHED}table.csv", "table.csv"]
 
 

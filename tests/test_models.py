@@ -293,6 +293,7 @@ def test_untrained_twin_needs_no_weights(kind, copied, bridges):
 # --- Refusals: each names the model, the cause and what to do
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["/no/such/folder", "./runs/final", "a/b/c", "~/no-such-folder"])
 def test_refuses_a_folder_that_is_not_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -300,6 +301,7 @@ def test_refuses_a_folder_that_is_not_there(name, tmp_path, monkeypatch):
     assert f"no folder {name}" in message and "check the path" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["gtp2", "gtp2@main", "gtp2@untrained"])
 def test_refuses_an_unknown_alias_and_lists_those_there_are(name):
     message = refusal(name)
@@ -307,26 +309,31 @@ def test_refuses_an_unknown_alias_and_lists_those_there_are(name):
     assert all(alias in message for alias in ("pocket", "gpt2-xl", "pythia-410m", "qwen2.5-3b"))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("name", ["", "@untrained", "@main"])
 def test_refuses_a_name_without_a_model(name):
     assert "incomplete" in refusal(name)
 
 
+@pytest.mark.bad_input
 def test_refuses_a_revision_the_bundled_model_does_not_have():
     assert "pocket has no revision v2; it has: step100, step1000, step3700" in refusal("pocket@v2")
 
 
+@pytest.mark.bad_input
 def test_refuses_an_unknown_dtype_and_lists_those_there_are():
     message = refusal("pocket", dtype="int8")
     assert "'int8'" in message and "float32, bfloat16" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("device", ["toaster", "cuda:99", ""])
 def test_refuses_a_device_this_machine_does_not_have(device):
     message = refusal("pocket", device=device)
     assert repr(device) in message and "use cpu" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_folder_without_a_config(copied):
     folder = copied("gpt2")
     (folder / "config.json").unlink()
@@ -334,6 +341,7 @@ def test_refuses_a_folder_without_a_config(copied):
     assert str(folder) in message and "no config.json" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     "content",
     [
@@ -353,6 +361,7 @@ def test_refuses_a_config_that_says_nothing_usable(content, copied):
     assert str(folder) in message and "config.json" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_model_that_looks_ahead(copied):
     folder = copied("gpt2")
     sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2)
@@ -361,6 +370,7 @@ def test_refuses_a_model_that_looks_ahead(copied):
     assert str(folder) in message and "looks ahead" in message and "GPT-like" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_an_encoder_decoder(copied):
     folder = copied("gpt2")
     sizes = dict(d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=2)
@@ -369,6 +379,7 @@ def test_refuses_an_encoder_decoder(copied):
     assert str(folder) in message and "t5" in message and "not a causal decoder" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_folder_without_weights(copied):
     folder = copied("gpt2")
     (folder / "model.safetensors").unlink()
@@ -376,6 +387,7 @@ def test_refuses_a_folder_without_weights(copied):
     assert str(folder) in message and "no weights" in message and "safetensors" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_pickled_weights_without_opening_them(copied):
     folder = copied("gpt2")
     (folder / "model.safetensors").unlink()
@@ -387,6 +399,7 @@ def test_refuses_pickled_weights_without_opening_them(copied):
     assert not witness.exists()
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kept", [0, 4, 1000, 500_000, -1])
 def test_refuses_weights_that_were_cut_off(kept, copied):
     weights = copied("gpt2") / "model.safetensors"
@@ -395,6 +408,7 @@ def test_refuses_weights_that_were_cut_off(kept, copied):
     assert str(weights.parent) in message and "damaged" in message and "again" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_refuses_weights_that_are_not_numbers(value, copied):
     folder = copied("llama")
@@ -403,6 +417,7 @@ def test_refuses_weights_that_are_not_numbers(value, copied):
     assert str(folder) in message and "not finite" in message and "download" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("kind", "absent", "named"),
     [
@@ -418,6 +433,7 @@ def test_refuses_weights_with_a_parameter_left_out(kind, absent, named, copied):
     assert str(folder) in message and named in message and "1 parameters are not in" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("change", [{"n_head": 5}, {"activation_function": "zzz"}, {"n_layer": 5}])
 def test_refuses_a_config_the_weights_do_not_go_with(change, copied):
     folder = copied("gpt2")
@@ -426,6 +442,7 @@ def test_refuses_a_config_the_weights_do_not_go_with(change, copied):
     assert str(folder) in message and "config.json" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_quantised_model(copied):
     folder = copied("llama")
     edit_json(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
@@ -433,6 +450,7 @@ def test_refuses_a_quantised_model(copied):
     assert str(folder) in message and "is quantised: choose its weights" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_weights_of_another_size(copied):
     folder = copied("llama")
     edit_json(folder / "config.json", intermediate_size=128)
@@ -440,6 +458,7 @@ def test_refuses_weights_of_another_size(copied):
     assert str(folder) in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "phi", "llama", "qwen2"])
 def test_refuses_a_folder_without_a_tokenizer(kind, copied):
     folder = copied(kind)
@@ -449,6 +468,7 @@ def test_refuses_a_folder_without_a_tokenizer(kind, copied):
     assert str(folder) in message and "tokenizer" in message and "folder" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_tokenizer_that_is_cut_off(copied):
     file = copied("gpt2") / "tokenizer.json"
     file.write_text(file.read_text()[:1000])
@@ -456,6 +476,7 @@ def test_refuses_a_tokenizer_that_is_cut_off(copied):
     assert str(file.parent) in message and "tokenizer" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_tokenizer_with_more_ids_than_the_embedding_has_rows(copied):
     folder = copied("gpt2")
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
@@ -466,6 +487,7 @@ def test_refuses_a_tokenizer_with_more_ids_than_the_embedding_has_rows(copied):
     assert str(folder) in message and f"{kinds.VOCABULARY + 1} ids" in message and f"{kinds.VOCABULARY} rows" in message
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", kinds.ROTARY_KINDS)
 def test_refuses_a_model_whose_blocks_are_run_without_rotary_embeddings(kind, checkpoints, monkeypatch):
     record = blocks.record_inputs
@@ -484,6 +506,7 @@ def test_refuses_a_model_whose_blocks_are_run_without_rotary_embeddings(kind, ch
     assert float(re.search(r"off by ([\d.]+)", message)[1]) > 0.05  # plain to see in these checkpoints
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "phi"])
 def test_refuses_a_model_that_predicts_differently_once_its_norms_are_folded(kind, checkpoints, monkeypatch):
     fold = TransformerBridge.enable_compatibility_mode
@@ -497,6 +520,7 @@ def test_refuses_a_model_that_predicts_differently_once_its_norms_are_folded(kin
     assert str(checkpoints[kind]) in message and "after folding its norms" in message
 
 
+@pytest.mark.bad_input
 def test_refuses_a_model_that_transformer_lens_cannot_wrap(checkpoints, monkeypatch):
     def cannot(*_args, **_options):
         raise ValueError("Unsupported architecture: Zzz\nmore lines")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helpers import paths
-from helpers.command import presets
+from helpers.command import options, presets, tasks
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 EXPERIMENTS = [path for path in NOTEBOOKS if path.name[:2].isdecimal() and not path.name.startswith("00")]
@@ -89,6 +89,13 @@ def test_the_parameters_are_the_options_and_default_to_the_pocket_preset(path):
 def test_further_parameters_are_those_that_the_command_line_fills():
     own = {path.stem: set(parameters(path)) - set(parameters(EXPERIMENTS[0])) for path in EXPERIMENTS}
     assert {stem: names for stem, names in own.items() if names} == {"11_training_dynamics": {"checkpoints"}}
+
+
+def test_notebooks_that_may_run_elsewhere_in_tests_read_no_others_tables(pytestconfig):
+    (conftest,) = (each for each in pytestconfig.pluginmanager.get_plugins() if hasattr(each, "READ_NO_OTHERS"))
+    alone = {options.slug_of(path) for path in EXPERIMENTS if path.name.startswith(conftest.READ_NO_OTHERS)}
+    assert len(alone) == len(conftest.READ_NO_OTHERS)
+    assert not alone & {*tasks.READS, *options.MEASURED}
 
 
 def test_every_preset_names_what_it_must_and_nothing_else():

@@ -91,6 +91,7 @@ def test_half_precision_can_be_offloaded_too(checkpoints, tmp_path):
     assert torch.equal(pieces(tokens, use_cache=False), whole(tokens, use_cache=False))
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("content", "message"),
     [

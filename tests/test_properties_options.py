@@ -20,7 +20,7 @@ NAMES = st.text(string.ascii_letters + string.digits + "._/", min_size=1, max_si
 )
 VALUES = {  # what each option that takes one may be given; what is read is of the same type
     "tokens": st.integers(1, 10**9),
-    "context": st.integers(1, 10**6),
+    "context": st.integers(8, 10**6),
     "corpus": NAMES,
     "control": st.sampled_from(parser.CONTROLS),
     "device": NAMES,

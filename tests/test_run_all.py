@@ -72,10 +72,9 @@ def text(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(checkpoint, text, tmp_path_factory) -> Path:
-    """The output folder of one complete run through the shell script's entry point."""
+    """The output folder of one complete run through the shell script's entry point, two notebooks at a time."""
     output = tmp_path_factory.mktemp("finished")
-    command = ["--model", str(checkpoint), "--corpus", str(text), *SMALL, "--output", str(output)]
-    result = command_line(*command)
+    result = command_line(*again(checkpoint, text), "--jobs", "2", "--output", str(output))
     assert result.returncode == 0, result.stderr
     return output
 
@@ -84,8 +83,8 @@ def finished(checkpoint, text, tmp_path_factory) -> Path:
 def on_the_passages(checkpoint, tmp_path_factory) -> Path:
     """The output folder of an experiment on the bundled passages."""
     output = tmp_path_factory.mktemp("on_the_passages")
-    result = command_line(*_bundled(checkpoint), "--output", str(output))
-    assert result.returncode == 0, result.stderr
+    with pytest.MonkeyPatch.context() as patched:
+        assert run(patched, output, *_bundled(checkpoint)) == 0
     return output
 
 
@@ -302,7 +301,27 @@ def listed(capsys, state: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.slow
-def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkpoint, text, finished, tmp_path):
+def test_tables_and_pages_that_are_damaged_between_runs_are_made_again(
+    checkpoint, text, finished, tmp_path, monkeypatch, capsys
+):
+    output = shutil.copytree(finished, tmp_path / "out")
+    folder = model_folder(output, checkpoint)
+    made = {
+        file: file.read_bytes() for file in folder.iterdir() if file.suffix in (".csv", ".html", ".npy", ".parquet")
+    }
+    for name in ("claims.csv", "tokens.npy"):
+        (folder / name).write_bytes(b"")
+    for name in ("mlp_norm.sequences.parquet", "report.html", "explorer.html"):
+        os.truncate(folder / name, (folder / name).stat().st_size // 2)
+    assert run(monkeypatch, output, *again(checkpoint, text)) == 0
+    assert capsys.readouterr().out.count("up to date") == len(SLUGS) - 1
+    assert {file: file.read_bytes() for file in made} == made
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_the_same_command_goes_on_to_the_tables_of_notebooks_side_by_side(
+    checkpoint, text, finished, tmp_path, monkeypatch, capsys
+):
     only = ["--only", "local_attention,mlp_norm", "--jobs", "1"]
     command = [sys.executable, "-m", "helpers.pipeline", *again(checkpoint, text), *only, "--output", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -316,26 +335,16 @@ def test_killed_in_the_middle_the_same_command_goes_on_to_the_same_tables(checkp
     assert record.exists(), "no experiment was finished in time"
     before = json.loads(record.read_text())["experiments"]
     assert "local_attention" in before, "the first notebook is finished first"
-    result = command_line(*again(checkpoint, text), *only, "--output", str(tmp_path))
-    assert result.returncode == 0, result.stderr
+    assert run(monkeypatch, tmp_path, *again(checkpoint, text), *only) == 0
     after = json.loads(record.read_text())["experiments"]
     assert set(after) == {"local_attention", "mlp_norm"}
-    up_to_date = {row.split()[1].partition("_")[2] for row in result.stdout.splitlines() if "up to date" in row}
+    rows = capsys.readouterr().out.splitlines()
+    up_to_date = {row.split()[1].partition("_")[2] for row in rows if "up to date" in row}
     assert up_to_date == set(before), "what was finished when it was killed is not run again"
     assert all(after[slug] == before[slug] for slug in before)
     (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these experiments only
     resumed, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
     assert resumed and resumed.items() <= undisturbed.items()
-
-
-@pytest.mark.slow
-def test_notebooks_side_by_side_make_the_same_tables(checkpoint, text, finished, tmp_path):
-    only = ["--only", "local_attention,mlp_norm", "--jobs", "2", "--output", str(tmp_path)]
-    result = command_line(*again(checkpoint, text), *only)
-    assert result.returncode == 0, result.stderr
-    (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these experiments only
-    made, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
-    assert len(made) == 5 and made.items() <= undisturbed.items()
 
 
 @pytest.mark.slow

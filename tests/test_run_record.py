@@ -186,6 +186,13 @@ def test_a_second_experiment_leaves_the_first_as_it_is(monkeypatch, tmp_path):
     assert run_record.read("pocket")["experiments"] == {"mlp_norm": first, "layer_lesion": first | {"seconds": 2.0}}
 
 
+def test_a_name_of_an_older_version_is_a_file_that_has_changed(monkeypatch, tmp_path):
+    experiment = recorded(monkeypatch, tmp_path, lambda: None)
+    assert is_current()
+    run_record.write("pocket", FACTS, "mlp_norm", experiment | {"read": {"../../data/old.jsonl": "1"}})
+    assert not is_current()
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -135,6 +135,15 @@ def test_one_flipped_guess_is_forgiven_and_two_are_not(measured):
         assert_same_but_for_rounding(table.assign(kl_nats=table["kl_nats"] * (1 + 2 * ROUNDING)), table)
 
 
+@pytest.mark.parametrize(("given", "expected"), [({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")])
+def test_threads_that_wait_sleep_unless_the_user_says_otherwise(given, expected, monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    script = "import helpers, os, sys; assert 'torch' not in sys.modules; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = os.environ | given
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert result.stdout == f"{expected}\n", result.stderr
+
+
 MEASURES = """
 import os, sys, time
 os.sched_setaffinity(0, map(int, sys.argv[1:]))

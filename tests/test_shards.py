@@ -78,20 +78,20 @@ def test_the_notebooks_that_take_shards_are_those_that_can_be_cut():
 
 
 @pytest.mark.slow
-def test_three_shards_make_the_tables_and_figures_of_one_run_to_the_byte(command, output, tmp_path, monkeypatch):
-    only = "layer_lesion,local_attention,logit_lens,mlp_norm"
+def test_shards_make_the_tables_and_figures_of_one_run_to_the_byte(command, output, tmp_path, monkeypatch):
+    only = "layer_lesion,mlp_norm"
     assert pipeline.main([*command, "--only", only]) == 0
     whole = kept(output)
     monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path / "cut"))
     for slug in only.split(","):
-        for number in (3, 1, 2):
-            assert pipeline.main([*command, "--only", slug, "--shards", "3", "--shard", str(number)]) == 0
+        for number in (2, 1):
+            assert pipeline.main([*command, "--only", slug, "--shards", "2", "--shard", str(number)]) == 0
     monkeypatch.setattr(subprocess, "run", None)  # every shard is there: none is measured again
     monkeypatch.setattr("helpers.command.run_record.git_commit", lambda: None)
-    assert pipeline.main([*command, "--only", only, "--shards", "3"]) == 0
+    assert pipeline.main([*command, "--only", only, "--shards", "2"]) == 0
     assert kept(tmp_path / "cut") == whole
     executed = next((tmp_path / "cut").rglob("05_mlp_norm.ipynb"))
-    assert any("shards = 3" in cell.source for cell in nbformat.read(executed, as_version=4).cells)
+    assert any("shards = 2" in cell.source for cell in nbformat.read(executed, as_version=4).cells)
 
 
 @pytest.mark.slow

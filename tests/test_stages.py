@@ -1,7 +1,5 @@
 """Planted boundaries are recovered; what has no step has one in at most 5 %: shuffled, straight, smooth, flat."""
 
-import math
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -171,18 +169,22 @@ def test_all_three_are_in_order_as_often_as_a_slow_count_of_random_orders_says()
     assert shares["whole_rule"] <= min(shares["by_itself"], stages.CHANCE)
 
 
-@pytest.mark.parametrize(("n_layers", "first", "rare_enough"), [(7, 3, True), (5, 2, False)])
-def test_steps_at_one_place_are_in_order_in_the_one_random_order_that_keeps_all_three(n_layers, first, rare_enough):
-    """Of curves of two levels only the order with each level in one piece has a step that counts."""
-    planted = np.arange(n_layers) < first
-    falls = np.concatenate([[50], np.where(planted, 0.1, 0.5)])
+@pytest.mark.parametrize(
+    ("n_layers", "places", "expected", "rare_enough"),
+    [(7, (3, 3, 3), 1 / 35, True), (5, (2, 2, 2), 1 / 10, False), (5, (2, 2, 3), 1 / 30, False)],
+)
+def test_steps_are_in_order_in_the_random_orders_that_keep_all_levels_in_one_piece(
+    n_layers, places, expected, rare_enough
+):
+    """Of curves of two levels only an order with each level in one piece has a step that counts."""
+    first, second, third = (np.arange(n_layers) < place for place in places)
+    falls = np.concatenate([[50], np.where(second, 0.1, 0.5)])
     curves = {
-        attention.SLUG: np.concatenate([[50], np.where(planted, 0.6, 0.3)]),
+        attention.SLUG: np.concatenate([[50], np.where(first, 0.6, 0.3)]),
         lens.SLUG: np.append(falls[::-1].cumsum()[::-1], 0),
-        norms.SLUG: np.concatenate([[50], np.where(planted, 0.2, 0.35)]),
+        norms.SLUG: np.concatenate([[50], np.where(third, 0.2, 0.35)]),
     }
     shares = stages.shuffled_in_order({experiment: [SameEverywhere(curve)] for experiment, curve in curves.items()})
-    expected = 1 / math.comb(n_layers, first)
     assert shares["by_itself"] == pytest.approx(expected, rel=0.4)
     assert shares["whole_rule"] == (shares["by_itself"] if rare_enough else 0)
 

@@ -41,6 +41,7 @@ def test_a_folder_gives_all_of_its_files(tmp_path):
     assert wic.pairs(str(tmp_path))["same"].tolist() == [True, False, True]
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("lines", "labels", "message"),
     [
@@ -57,6 +58,7 @@ def test_what_is_not_as_published_is_named_in_one_line(lines, labels, message, t
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.bad_input
 @pytest.mark.parametrize(
     ("place", "message"),
     [("", "no file called"), ("none.data.txt", "cannot be read"), ("pairs.jsonl", "is called"), ("a", "is called")],
@@ -67,6 +69,7 @@ def test_a_place_without_such_files_is_named_in_one_line(place, message, tmp_pat
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.bad_input
 def test_data_without_gold_are_refused(tmp_path):
     data = write(tmp_path)
     data.with_name("dev.gold.txt").unlink()

@@ -64,8 +64,9 @@ def _run_jobs(chosen: Options) -> int:
 def _run_shard(chosen: Options) -> int:
     """Measure one shard of one experiment on one model, and nothing else."""
     source = sources.find(chosen.models[0])
-    from helpers.command import inspection, jobs, locks, shards
+    from helpers.command import inspection, jobs, locks, shards, stopping
 
+    stopping.with_parent()
     bridge, inspected = inspection.opened(source, chosen)
     of_experiment = jobs.shards_of(inspected, options.slug_of(chosen.notebooks[0]), chosen.shards)
     with locks.together(inspected.model, inspected.purpose()):

@@ -17,13 +17,27 @@ PACKAGES = ("snakemake", "snakemake_executor_plugin_slurm")
 Start = Callable[..., subprocess.Popen]
 
 
+@pytest.fixture(scope="session")
+def has_snakemake() -> None:
+    """Skips whatever needs Snakemake where it is missing."""
+    if any(find_spec(package) is None for package in PACKAGES):
+        pytest.skip("the extra `cluster` is not installed: pip install -e '.[cluster]'")
+
+
+@pytest.fixture(scope="session")
+def has_slurm(has_snakemake: None) -> None:
+    """Skips whatever needs a Slurm where none can be started."""
+    from slurm import why_not
+
+    if reason := why_not():
+        pytest.skip(reason)
+
+
 @pytest.fixture
-def snakemake() -> Iterator[Start]:
+def snakemake(has_snakemake: None) -> Iterator[Start]:
     """Start a workflow with these options of ``run_all.sh``, in a folder of its own, where its output goes too."""
     from helpers import paths
 
-    if any(find_spec(package) is None for package in PACKAGES):
-        pytest.skip("the extra `cluster` is not installed: pip install -e '.[cluster]'")
     started = []
 
     def start(folder: Path, options: list[str], *more: str) -> subprocess.Popen:
@@ -41,11 +55,9 @@ def snakemake() -> Iterator[Start]:
 
 
 @pytest.fixture
-def cluster(snakemake, tmp_path) -> "Iterator[Cluster]":
+def cluster(has_slurm: None, tmp_path) -> "Iterator[Cluster]":
     """Two nodes, each of one processor."""
-    from slurm import running, why_not
+    from slurm import running
 
-    if reason := why_not():
-        pytest.skip(reason)
     with running(tmp_path / "slurm") as cluster:
         yield cluster

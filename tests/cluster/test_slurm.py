@@ -34,7 +34,7 @@ def models(checkpoints: MadeOnce) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def sequential(models, tmp_path_factory):
+def sequential(has_slurm, models, tmp_path_factory):
     """The output of one plain run, job after job."""
     output = tmp_path_factory.mktemp("sequential")
     command = [paths.ROOT / "run_all.sh", *options(models, EXPERIMENTS, output), "--jobs", "1"]

@@ -109,12 +109,14 @@ def test_what_a_job_asks_for_grows_with_its_model(device, gpus, planned):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        (["--only", "nonsense"], "options: no experiment 'nonsense'"),
+        (["--only", "nonsense"], "no experiment 'nonsense'"),
+        (["--model", "nonsense"], "no model 'nonsense'"),
         (["--force"], "--force is not for a workflow"),
         (["--corpus", "a b"], "No closing quotation"),  # Snakemake takes away quotation marks at the end
     ],
+    ids=["no such experiment", "no such model", "force", "quotation"],
 )
-def test_options_that_cannot_be_used_are_one_line(given, expected, snakemake, tmp_path):
+def test_options_that_cannot_be_used_are_named_without_a_traceback(given, expected, snakemake, tmp_path):
     assert snakemake(tmp_path, given, "--dry-run").wait() != 0
     said = (tmp_path / "snakemake.log").read_text()
-    assert expected in said and "Traceback" not in said
+    assert f"workflow: {expected}" in said and "Traceback" not in said

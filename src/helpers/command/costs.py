@@ -84,11 +84,14 @@ def _loading_seconds(run: Run, experiment: Experiment) -> float:
 
 
 def lines(jobs: Sequence[Task], states: Mapping[Task, str], chosen: Options, at: Rates | None = None) -> list[str]:
-    """What ``--list`` prints: every job with its state and its cost, and the sums of those that are to run."""
+    """What ``--list`` prints: every job with its state and its cost, and the sums of those that are to run.
+
+    A notebook of which it is not known what it runs has a state and no cost.
+    """
     at = at or rates.here(chosen.dtype)
     parts = {job: chosen if job.model in chosen.models else chosen.of_checkpoints() for job in jobs}
-    costs = {job: of(job.model, job.slug, part, at) for job, part in parts.items()}
-    rows = [HEADING, *(_row(job, states[job], cost) for job, cost in costs.items())]
+    costs = {job: of(job.model, job.slug, part, at) for job, part in parts.items() if job.slug in EXPERIMENTS}
+    rows = [HEADING, *(_row(job, states[job], costs.get(job)) for job in jobs)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = [
         [f"{cell:{align}{width}}" for align, cell, width in zip("<<<>>>>", row, widths, strict=True)] for row in rows
@@ -97,9 +100,9 @@ def lines(jobs: Sequence[Task], states: Mapping[Task, str], chosen: Options, at:
     return [*("  ".join(row) for row in cells), "", *_sums(to_run, chosen, at)]
 
 
-def _row(job: Task, state: str, cost: Cost) -> tuple[str, ...]:
-    seconds = map(_duration, (cost.cpu_seconds, cost.gpu_seconds))
-    return paths.model_folder(job.model), job.notebook.stem, state, *_sizes(cost), *seconds
+def _row(job: Task, state: str, cost: Cost | None) -> tuple[str, ...]:
+    seconds = map(_duration, (cost.cpu_seconds, cost.gpu_seconds)) if cost else "??"
+    return paths.model_folder(job.model), job.notebook.stem, state, *(_sizes(cost) if cost else "??"), *seconds
 
 
 def _sums(costs: Mapping[Task, Cost], chosen: Options, at: Rates) -> list[str]:

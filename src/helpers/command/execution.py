@@ -21,8 +21,6 @@ from helpers.errors import InputError, reason
 QUIET = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
 WIDGET = "application/vnd.jupyter.widget-view+json"
 THREADS_VARIABLE = "OMP_NUM_THREADS"
-SPINNING_VARIABLE = "GOMP_SPINCOUNT"  # how often a waiting thread looks before it sleeps
-FEW_SPINS = "1000"  # by default so often that on a busy machine waiting threads take ten times the work's own time
 
 logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it logs it also raises
 
@@ -65,8 +63,7 @@ def execute(
 
 def process_variables(offline: bool, threads: int | None = None) -> dict[str, str]:
     """The environment of a process that measures: quiet, with its share of the processors, if not all."""
-    variables = QUIET | {SPINNING_VARIABLE: os.environ.get(SPINNING_VARIABLE, FEW_SPINS)}
-    variables |= {"HF_HUB_OFFLINE": "1"} if offline else {}
+    variables = QUIET | ({"HF_HUB_OFFLINE": "1"} if offline else {})
     return variables | ({THREADS_VARIABLE: os.environ.get(THREADS_VARIABLE, str(threads))} if threads else {})
 
 

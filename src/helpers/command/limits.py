@@ -8,6 +8,8 @@ from helpers.errors import InputError
 
 SHARDED = ("layer_lesion", "local_attention", "logit_lens", "mlp_norm")  # measured sequence by sequence
 LONGEST_NUMBER = 18  # digits
+MOST_JOBS = 1024
+SHORTEST_CONTEXT = 8  # that of helpers.corpus, which loads torch
 
 
 def batch_size(value: str | int) -> str | int:
@@ -18,6 +20,15 @@ def batch_size(value: str | int) -> str | int:
     if not text.isdecimal() or len(text) > LONGEST_NUMBER or int(text) < 1:
         raise InputError(f"batch size {value!r} is neither auto nor a positive number")
     return int(text)
+
+
+def check_text(tokens: int, context: int) -> None:
+    """How much text is asked for, and in how long pieces."""
+    most = 10**LONGEST_NUMBER
+    if not 1 <= tokens <= most:
+        raise InputError(f"--tokens {tokens}: evaluate on at least 1 and at most {most:,}")
+    if not SHORTEST_CONTEXT <= context <= most:
+        raise InputError(f"--context {context} is not a length: use at least {SHORTEST_CONTEXT} tokens")
 
 
 def check_shards(given: dict[str, Any], batch_size: str | int, slugs: Sequence[str]) -> None:

@@ -53,19 +53,22 @@ def read(arguments: Sequence[str] | None = None) -> Options:
     command_line = parser.make()
     given = vars(command_line.parse_args(arguments))
     for name, value in given.items():
-        if value == "" or (name == "model" and "" in (value or [])):
+        if value in ("", []) or (isinstance(value, list) and ("" in value or [] in value)):  # argparse: `--jobs=--`
             command_line.error(f"--{name.replace('_', '-')} is empty")
     preset = presets.read(given["preset"])
     own = ("models", "checkpoints")  # of the models that a preset names; these only where they are read
     chosen = {key: preset[key] if given[key] is None else given[key] for key in presets.KEYS if key not in own}
     notebooks = tuple(experiment_notebooks(given["only"]))
     chosen["batch_size"] = limits.batch_size(chosen["batch_size"])
+    limits.check_text(chosen["tokens"], chosen["context"])
     if not 0 <= chosen["seed"] < 2**32:
         command_line.error(f"--seed {chosen['seed']} is not between 0 and {2**32 - 1}")
     if chosen["control"] not in CONTROLS:
         command_line.error(f"control {chosen['control']!r} is not one of {', '.join(CONTROLS)}")
     if chosen["jobs"] < 1:
         command_line.error(f"--jobs {chosen['jobs']}: at least one notebook must run at a time")
+    if chosen["jobs"] > limits.MOST_JOBS:
+        command_line.error(f"--jobs {chosen['jobs']}: at most {limits.MOST_JOBS} notebooks can run at a time")
     if given["refresh"]:
         limits.check_refresh(arguments)
     limits.check_verify(given)

@@ -88,8 +88,9 @@ def recorded_name(path: Path) -> str:
 
 
 def located(name: str) -> Path:
-    """The path of a file that is recorded under ``name``."""
-    prefix, root = next((prefix, root) for prefix, root in _roots().items() if name.startswith(prefix))
+    """The path of a file that is recorded under ``name``; a name of another kind is one of the output folder."""
+    known = ((prefix, root) for prefix, root in _roots().items() if name.startswith(prefix))
+    prefix, root = next(known, ("", paths.output()))
     return root / name.removeprefix(prefix)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from helpers import attention, lens, lesion, models, norms, tables
-from helpers.command import execution, locks
+from helpers.command import execution, locks, stopping
 from helpers.command.jobs import Shard
 from helpers.command.parser import PROGRAM
 from helpers.errors import InputError
@@ -63,7 +63,7 @@ def run(shard: Shard, everything: bool, threads: int | None) -> None:
     offline = not documents.is_streamed(shard.parameters["corpus"])
     ended = subprocess.run(
         [sys.executable, "-m", "helpers.pipeline", *options, *which],
-        env=os.environ | execution.process_variables(offline, threads),
+        env=os.environ | execution.process_variables(offline, threads) | {stopping.PARENT_VARIABLE: str(os.getpid())},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -1,7 +1,7 @@
 """What notebooks and tests share: no network, one thread, an output folder of this session's own, the order.
 
-With several workers (``-n 2``) the tests of one file stay together on one worker, and so do all notebooks but those that
-read no other's tables, which are together elsewhere. What takes minutes comes first, so that all workers end together;
+With several workers (``-n 2``) the tests of one file stay together on one worker, and so do the notebooks; those that
+read no other's tables may be on another one. What takes minutes comes first, so that all workers end together, and
 ``tests/test_committed.py``, which reads what the notebooks have left (fixture ``notebooks_output``), comes last.
 
 Nothing of ``helpers`` or Hugging Face is imported here: the first must come after pytest has switched its
@@ -20,6 +20,7 @@ NOTEBOOKS_OUTPUT = pytest.StashKey[Path]()
 INHERITED_OUTPUT = pytest.StashKey[str | None]()
 READ_NO_OTHERS = ("07_", "08_", "09_", "10_", "12_", "13_")  # the notebooks that read no other's tables
 ALONE, TOGETHER = "notebooks that read no other's tables", "notebooks"
+READS_NOTEBOOKS = "tests/test_committed.py"
 LONG = (ALONE, "tests/test_run_all.py", TOGETHER, "tests/test_faults.py", "tests/test_shards.py")
 
 
@@ -46,10 +47,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest groups first, last what reads the tables of notebooks."""
-    order = {group: number for number, group in enumerate(LONG)}
-    items.sort(key=lambda item: (reads_notebooks(item), order.get(group(item.nodeid), len(order))))
+    order = {name: number for number, name in enumerate(LONG)} | {READS_NOTEBOOKS: len(LONG) + 1}
+    items.sort(key=lambda item: order.get(group(item.nodeid), len(LONG)))
     for item in items:
-        if item.path.suffix == ".ipynb" or reads_notebooks(item):
+        if item.path.suffix == ".ipynb" or "notebooks_output" in item.fixturenames:
             item.add_marker("slow")
 
 
@@ -73,10 +74,6 @@ def group(nodeid: str) -> str:
     if not file.endswith(".ipynb"):
         return file
     return ALONE if Path(file).name.startswith(READ_NO_OTHERS) else TOGETHER
-
-
-def reads_notebooks(item: pytest.Item) -> bool:
-    return "notebooks_output" in getattr(item, "fixturenames", ())
 
 
 @pytest.fixture(scope="session")

@@ -84,10 +84,7 @@ def _loading_seconds(run: Run, experiment: Experiment) -> float:
 
 
 def lines(jobs: Sequence[Task], states: Mapping[Task, str], chosen: Options, at: Rates | None = None) -> list[str]:
-    """What ``--list`` prints: every job with its state and its cost, and the sums of those that are to run.
-
-    A notebook of which it is not known what it runs has a state and no cost.
-    """
+    """What ``--list`` prints: every job with its state and its cost if known, and the sums of those to run."""
     at = at or rates.here(chosen.dtype)
     parts = {job: chosen if job.model in chosen.models else chosen.of_checkpoints() for job in jobs}
     costs = {job: of(job.model, job.slug, part, at) for job, part in parts.items() if job.slug in EXPERIMENTS}

@@ -8,13 +8,13 @@ from helpers.stats import UNKNOWN, Resampled
 
 MIDDLE = (0.2, 0.8)
 EARLY, HALFWAY, LATE = 0.4, 0.5, 0.9
-THIRD, FIFTH = 1 / 3, 0.2
+THIRD, TWO_THIRDS, FIFTH = 1 / 3, 2 / 3, 0.2  # 1 - 1 / 3 is rounded to more than 2 / 3
 
 
 def early_over_late(measured: Measures, column: str) -> Resampled:
     """Mean of the measure over the first third of the layers, the first layer left out, / over the last third."""
     depth, curve = measured.depth(), measured.curve(column)
-    early, late = (depth > 0) & (depth <= THIRD), depth >= 1 - THIRD
+    early, late = (depth > 0) & (depth <= THIRD), depth >= TWO_THIRDS
     if not early.any():
         return UNKNOWN
     return curve.map(lambda layers: layers[:, early].mean(1)) / curve.map(lambda layers: layers[:, late].mean(1))

@@ -95,16 +95,6 @@ def test_the_accuracy_ratio_is_correct_lesioned_over_correct_intact(compared):
         assert ratio == pytest.approx(some["accuracy"].sum() / some["accuracy_intact"].sum())
 
 
-@pytest.mark.parametrize("slug", SWEEPS)
-@pytest.mark.parametrize("case", ["gpt2", "neox_parallel", "qwen2"])
-def test_the_batch_size_changes_nothing(case, slug, compared):
-    model = compared(case)
-    expected = by_keys(SWEEPS[slug](model.bridge, model.tokens, "auto"))
-    for batch_size in (1, 3):
-        table = by_keys(SWEEPS[slug](model.bridge, model.tokens, batch_size))
-        assert_frame_equal(table, expected, rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["gpt2", "neox_parallel", "llama"])
 def test_planted_neurons_are_counted_in_their_layer(kind, checkpoints, tmp_path):
     """A token alone in a plane of its own, one neuron that writes its vector, one that writes minus that."""

@@ -6,6 +6,7 @@ to another folder; what is read stays where it is.
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from helpers.errors import InputError, refused
@@ -28,7 +29,8 @@ def absolute(name: str | Path) -> Path:
     """
     with refused(f"{str(name)!r} is no path that can be followed: check its spelling and its links"):
         path = Path(name).expanduser().resolve()
-        path.exists()  # raises what every later look at it would
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
     return path
 
 

@@ -41,9 +41,9 @@ def check(name: str, folder: Path, patterns: Iterable[str], root: Path) -> None:
     for file in sorted({path for pattern in patterns for path in folder.glob(pattern)}):
         with refused(f"{name}: {file.name} is no link that can be followed: put the file there instead"):
             target = file.resolve()
+            if not any(target.is_relative_to(shelf) for shelf in shelves):
+                raise InputError(f"{name}: {file.name} is a link out of the model's folder: put the file there instead")
             file.stat()
-        if not any(target.is_relative_to(shelf) for shelf in shelves):
-            raise InputError(f"{name}: {file.name} is a link out of the model's folder: put the file there instead")
         is_weights = file.match(WEIGHTS)
         files.regular(file, sys.maxsize if is_weights else MOST_BYTES.get(file.name, MOST_BYTES_OF_OTHERS))
 

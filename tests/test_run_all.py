@@ -6,10 +6,8 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -330,35 +328,6 @@ def test_tables_and_pages_that_are_damaged_between_runs_are_made_again(
     assert {file: file.read_bytes() for file in made} == made
     for page in ("report.html", "explorer.html"):
         assert (folder / page).read_text().rstrip().endswith("</html>")
-
-
-@pytest.mark.slow
-def test_killed_in_the_middle_the_same_command_goes_on_to_the_tables_of_notebooks_side_by_side(
-    checkpoint, text, finished, tmp_path, monkeypatch, capsys
-):
-    only = ["--only", "local_attention,mlp_norm", "--jobs", "1"]
-    command = [sys.executable, "-m", "helpers.pipeline", *again(checkpoint, text), *only, "--output", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    record = model_folder(tmp_path, checkpoint) / "run.json"
-    deadline = time.time() + 240
-    while not record.exists() and process.poll() is None and time.time() < deadline:
-        time.sleep(0.05)
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert record.exists(), "no experiment was finished in time"
-    before = json.loads(record.read_text())["experiments"]
-    assert "local_attention" in before, "the first notebook is finished first"
-    assert run(monkeypatch, tmp_path, *again(checkpoint, text), *only) == 0
-    after = json.loads(record.read_text())["experiments"]
-    assert set(after) == {"local_attention", "mlp_norm"}
-    rows = capsys.readouterr().out.splitlines()
-    up_to_date = {row.split()[1].partition("_")[2] for row in rows if "up to date" in row}
-    assert up_to_date == set(before), "what was finished when it was killed is not run again"
-    assert all(after[slug] == before[slug] for slug in before)
-    (model_folder(tmp_path, checkpoint) / "claims.csv").unlink()  # judged on these experiments only
-    resumed, undisturbed = digests(model_folder(tmp_path, checkpoint)), digests(model_folder(finished, checkpoint))
-    assert resumed and resumed.items() <= undisturbed.items()
 
 
 @pytest.mark.slow

@@ -78,33 +78,28 @@ def test_the_notebooks_that_take_shards_are_those_that_can_be_cut():
 
 
 @pytest.mark.slow
-def test_shards_make_the_tables_and_figures_of_one_run_to_the_byte(command, output, tmp_path, monkeypatch):
-    only = "layer_lesion,mlp_norm"
-    assert pipeline.main([*command, "--only", only]) == 0
+def test_shards_make_the_tables_and_figures_of_one_run_to_the_byte(command, output, tmp_path, monkeypatch, capsys):
+    only = [*command, "--only", "mlp_norm"]
+    assert pipeline.main(only) == 0
     whole = kept(output)
-    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(tmp_path / "cut"))
-    for slug in only.split(","):
-        for number in (2, 1):
-            assert pipeline.main([*command, "--only", slug, "--shards", "2", "--shard", str(number)]) == 0
-    monkeypatch.setattr(subprocess, "run", None)  # every shard is there: none is measured again
-    monkeypatch.setattr("helpers.command.run_record.git_commit", lambda: None)
-    assert pipeline.main([*command, "--only", only, "--shards", "2"]) == 0
-    assert kept(tmp_path / "cut") == whole
-    executed = next((tmp_path / "cut").rglob("05_mlp_norm.ipynb"))
+    output = tmp_path / "cut"
+    monkeypatch.setenv(paths.OUTPUT_VARIABLE, str(output))
+    for number in (2, 1):
+        assert pipeline.main([*only, "--shards", "2", "--shard", str(number)]) == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "run", None)  # every shard is there: none is measured again
+        patched.setattr("helpers.command.run_record.git_commit", lambda: None)
+        assert pipeline.main([*only, "--shards", "2"]) == 0
+    assert kept(output) == whole
+    executed = next(output.rglob("05_mlp_norm.ipynb"))
     assert any("shards = 2" in cell.source for cell in nbformat.read(executed, as_version=4).cells)
 
-
-@pytest.mark.slow
-def test_only_what_is_missing_is_measured_again_each_shard_in_a_process_of_its_own(command, output, capsys):
-    cut = [*command, "--control", "none", "--only", "mlp_norm", "--shards", "2"]
-    assert pipeline.main(cut) == 0
-    made = kept(output)
-    first, second = sorted(output.rglob("mlp_norm-*of2.parquet"))
+    first, second = sorted((paths.results(command[1]) / "shards").glob("mlp_norm-*of2.parquet"))
     before = first.stat().st_mtime_ns
     second.write_bytes(second.read_bytes()[:-9])
     shutil.rmtree(output / "figures")
-    assert pipeline.main(cut) == 0
-    assert kept(output) == made
+    assert pipeline.main([*only, "--shards", "2"]) == 0
+    assert kept(output) == whole, "what is missing is measured again, in a process of its own"
     assert first.stat().st_mtime_ns == before
     capsys.readouterr()
 

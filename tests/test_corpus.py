@@ -1,6 +1,7 @@
 """Text becomes windows of tokens the same way wherever it is kept, and bad text is refused in one line."""
 
 import copy
+import inspect
 import json
 import random
 from itertools import pairwise
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from helpers import corpus, paths
+from helpers.command import presets
 from helpers.errors import InputError
 from helpers.text import vocabulary
 
@@ -473,3 +475,10 @@ def test_a_window_belongs_to_the_document_that_most_of_its_tokens_come_from():
     rows = pd.DataFrame({"sequence": [2, 0, 1, 0], "layer": [0, 0, 1, 1]})
     assert corpus.with_documents(rows, documents)["document"].tolist() == [4, 0, 2, 0]
     assert "document" not in rows
+
+
+def test_windows_and_documents_are_by_default_those_of_the_bundled_preset():
+    preset = presets.read("pocket")
+    for function in (corpus.windows, corpus.documents_of):
+        defaults = inspect.signature(function).parameters
+        assert all(defaults[name].default == preset[name] for name in ("corpus", "tokens", "context"))

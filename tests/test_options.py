@@ -15,6 +15,11 @@ REFUSED = {
     "--seed -1": "--seed -1 is not between 0 and 4294967295 (see ./run_all.sh --help)",
     "--seed 4294967296": "--seed 4294967296 is not between 0 and 4294967295 (see ./run_all.sh --help)",
     "--jobs 0": "--jobs 0: at least one notebook must run at a time (see ./run_all.sh --help)",
+    "--jobs 1025": "--jobs 1025: at most 1024 notebooks can run at a time (see ./run_all.sh --help)",
+    "--tokens 0": "--tokens 0: evaluate on at least 1 and at most 1,000,000,000,000,000,000",
+    f"--tokens 1{18 * '0'}1": f"--tokens 1{18 * '0'}1: evaluate on at least 1 and at most 1,000,000,000,000,000,000",
+    "--context 7": "--context 7 is not a length: use at least 8 tokens",
+    "--verify --list": "--verify writes nothing and runs all that is chosen: it takes no --list",
     "--batch-size 0": "batch size '0' is neither auto nor a positive number",
     "--batch-size two": "batch size 'two' is neither auto nor a positive number",
     "--only ,": f"--only names no experiment: there are {SLUGS}",
@@ -133,10 +138,34 @@ def test_a_control_that_only_a_preset_can_name_is_refused(tmp_path, monkeypatch)
         options.read(["--preset", "mine"])
 
 
+CAPITALS = {"NAME", "BOS", "N", "I", "FILE", "REVISION"}  # what may stand in a line of help
+
+
 def test_help_names_every_option_and_says_what_it_does():
-    for action in parser.make()._actions:
-        assert action.help or action.choices, action.option_strings
-    page = parser.make().format_help()
+    command_line = parser.make()
+    for action in command_line._actions:
+        words = action.help or " ".join(action.choices)
+        assert re.match(r"[a-zI]", words) or words[0].isdigit(), words
+        assert set(re.findall(r"\b[A-Z]+\b", words)) <= CAPITALS, words
+        assert not words.endswith((".", "XX")), words
+    page = command_line.format_help()
     assert page.startswith("usage: run_all.sh ")
-    for words in ("--model NAME", "--preset NAME", "--only SLUG[,SLUG]", "--control {none,untrained}", "--output DIR"):
-        assert words in page
+    assert command_line.description == "Regenerate every figure of the paper, for any decoder."
+
+
+def test_the_readmes_table_has_every_option_with_the_words_of_the_help():
+    table = (paths.ROOT / "README.md").read_text().split("| option | default | meaning |")[1].split("\n\n")[0]
+    named = re.findall(r"`(--[a-z-]+)(?: ([^`]+))?`", "\n".join(row.split(" | ")[0] for row in table.splitlines()))
+    told = {name: words.replace("\\|", "|") for name, words in named}
+    asked = {action.option_strings[-1]: action for action in parser.make()._actions if action.dest != "help"}
+    assert set(told) == set(asked)
+    for name, action in asked.items():
+        assert told[name] == (action.metavar or "|".join(action.choices or [])), name
+
+
+def test_the_largest_numbers_are_taken_and_verify_is_read():
+    most = f"1{18 * '0'}"
+    chosen = options.read(["--verify", "--jobs", "1024", "--tokens", most, "--context", most, "--batch-size", 18 * "9"])
+    assert (chosen.verify, chosen.jobs, chosen.tokens, chosen.context) == (True, 1024, int(most), int(most))
+    assert chosen.batch_size == int(18 * "9")
+    assert not options.read([]).verify

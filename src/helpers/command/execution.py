@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,17 @@ logging.getLogger("papermill").addHandler(logging.NullHandler())  # what it logs
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel with environment variables of its own, whatever kernels are started at the same time."""
+    """A kernel with environment variables of its own, whatever kernels are started at the same time.
+
+    What cells print goes into the notebook. What the kernel itself writes to the terminal is noise about sockets that
+    close while it ends, and goes nowhere.
+    """
 
     variables = Dict().tag(config=True)
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Start it as asked, and with its variables."""
-        await super().start_kernel(env=os.environ | self.variables, **options)
+        await super().start_kernel(env=os.environ | self.variables, stderr=subprocess.DEVNULL, **options)
 
 
 def parameter_names(notebook: Path) -> set[str]:

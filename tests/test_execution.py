@@ -38,3 +38,12 @@ def test_a_kernel_takes_no_network_port_that_another_could_take_first(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / "kernel.ipynb")
     execution.execute(tmp_path / "kernel.ipynb", tmp_path / "executed.ipynb", {}, offline=True)
     assert nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells[0].outputs[0].text == "ipc\n"
+
+
+@pytest.mark.slow
+def test_what_cells_print_is_in_the_notebook_and_what_a_kernel_says_as_it_ends_is_nowhere(tmp_path, capfd):
+    source = "import atexit, os, sys\natexit.register(os.write, 2, b'noise')\nprint('said', file=sys.stderr)"
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), tmp_path / "kernel.ipynb")
+    execution.execute(tmp_path / "kernel.ipynb", tmp_path / "executed.ipynb", {}, offline=True)
+    assert nbformat.read(tmp_path / "executed.ipynb", as_version=4).cells[0].outputs[0].text == "said\n"
+    assert "noise" not in capfd.readouterr().err

@@ -16,11 +16,11 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from commands import write_notebook
+from commands import digests, write_notebook
 
-from helpers import models, paths, pipeline
+from helpers import corpus, models, paths, pipeline
 from helpers.beyond import training_dynamics
-from helpers.command import inspection, jobs, options, parser
+from helpers.command import inspection, jobs, limits, options, parser
 from helpers.engine import sources
 from helpers.errors import InputError
 from helpers.judging import runs
@@ -114,11 +114,6 @@ def planned(*arguments: str) -> list[jobs.Job]:
 
 def model_folder(output: Path, checkpoint: Path) -> Path:
     return output / "results" / paths.model_folder(str(checkpoint))
-
-
-def digests(folder: Path) -> dict[str, str]:
-    files = [file for file in folder.rglob("*") if file.suffix in (".csv", ".parquet", ".png", ".svg", ".npy")]
-    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 @pytest.mark.slow
@@ -494,8 +489,9 @@ def test_options_win_over_the_preset_and_the_preset_over_the_defaults():
     assert not chosen.context_is_given and chosen.has_all_notebooks and chosen.output is None
 
 
-def test_the_options_know_the_dtypes_that_models_can_be_loaded_in():
+def test_the_options_know_the_dtypes_and_the_shortest_context_of_modules_that_load_torch():
     assert set(parser.DTYPES) == set(models.DTYPES)
+    assert limits.SHORTEST_CONTEXT == corpus.SHORTEST_CONTEXT
 
 
 def test_a_model_named_twice_is_run_once(checkpoint, monkeypatch):

@@ -9,6 +9,7 @@ import nbformat
 import pandas as pd
 import pytest
 import torch
+from commands import MADE
 
 from helpers import models, paths, pipeline, tables
 from helpers.command import limits, options, shards
@@ -17,7 +18,6 @@ from helpers.errors import InputError
 
 TEXT = "The ferry left at six, and nobody on the quay thought it would come back. " * 40
 SMALL = ["--tokens", "640", "--context", "64", "--batch-size", "4", "--seed", "3"]
-MADE = (".csv", ".parquet", ".png", ".svg", ".npy")
 
 
 @pytest.fixture(scope="module")

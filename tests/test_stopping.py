@@ -69,6 +69,7 @@ def test_a_thread_that_sleeps_wakes_when_the_program_is_told_to_stop_and_not_the
 
 
 CHILD = """
+import time
 from helpers.command import stopping
 stopping.with_parent()
 print("waiting", flush=True)

@@ -98,8 +98,8 @@ def lines(jobs: Sequence[Task], states: Mapping[Task, str], chosen: Options, at:
 
 
 def _row(job: Task, state: str, cost: Cost | None) -> tuple[str, ...]:
-    seconds = map(_duration, (cost.cpu_seconds, cost.gpu_seconds)) if cost else "??"
-    return paths.model_folder(job.model), job.notebook.stem, state, *(_sizes(cost) if cost else "??"), *seconds
+    known = (*_sizes(cost), *map(_duration, (cost.cpu_seconds, cost.gpu_seconds))) if cost else ("?",) * 4
+    return paths.model_folder(job.model), job.notebook.stem, state, *known
 
 
 def _sums(costs: Mapping[Task, Cost], chosen: Options, at: Rates) -> list[str]:
